@@ -1,0 +1,1 @@
+//! What the live-cluster tests share.
