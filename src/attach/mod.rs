@@ -107,13 +107,12 @@ fn attach_one(
         said.insert("old_settings".into(), registry::to_json(known)?);
     }
     said.insert("baseline".into(), Json::Bool(baseline && is_new));
-    record(
-        table,
-        EventKind::System,
-        if is_new { "attach" } else { "change settings" },
-        None,
-        said,
-    )?;
+    let action = match &known {
+        None => "attach",
+        Some(known) if known == settings => "repair",
+        Some(_) => "change settings",
+    };
+    record(table, EventKind::System, action, None, said)?;
 
     if baseline && is_new {
         for member in if members.is_empty() {
