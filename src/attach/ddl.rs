@@ -122,6 +122,20 @@ fn commands() -> Result<Vec<Command>> {
     })
 }
 
+fn unlogged(table: pg_sys::Oid) -> AttestError {
+    let name = catalog::qualified_name(table);
+    AttestError::new(
+        SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("cannot make audited table {name} unlogged"),
+    )
+    .detail(
+        "A crash would empty it without an event, and the trail would claim rows that are gone.",
+    )
+    .hint(format!(
+        "SELECT audit.detach('{name}', reason => '…'); first."
+    ))
+}
+
 /// Records a command on an attached table, and gives everything that is now part of one its triggers.
 fn follow(command: &Command, tag: &str) -> Result<()> {
     let Some(opened) = OpenRelation::try_table(
@@ -136,13 +150,17 @@ fn follow(command: &Command, tag: &str) -> Result<()> {
         relation.kind(),
         relation.is_partition(),
     );
-    let is_ours = catalog::namespace_name(namespace) == "audit" || relation.persistence() == 't';
+    let persistence = relation.persistence();
+    let is_ours = catalog::namespace_name(namespace) == "audit" || persistence == 't';
     // ALTER TABLE refuses a relation that is open.
     drop(opened);
     if is_ours {
         return Ok(());
     }
     if let Some(known) = registry::settings_of(command.relation)? {
+        if persistence == 'u' {
+            return Err(unlogged(command.relation));
+        }
         record_command(command.relation, command, tag)?;
         resync(command.relation, known, command.column)?;
         return if kind == 'p' {
@@ -385,10 +403,17 @@ fn on_drop(tag: &str) -> Result<()> {
         let table = TableName::new(gone.table, &gone.schema, &gone.name);
         let mut said = statement_text();
         said.insert("object".into(), gone.object.clone().into());
-        record_named(&table, EventKind::Ddl, tag, None, Some(&gone.object), said)?;
+        record_named(
+            Some(&table),
+            EventKind::Ddl,
+            tag,
+            None,
+            Some(&gone.object),
+            said,
+        )?;
         if gone.is_table {
             registry::remove(gone.table)?;
         }
     }
-    Ok(())
+    registry::forget_dropped_schemas()
 }
