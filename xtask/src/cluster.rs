@@ -33,7 +33,6 @@ impl Cluster {
             port,
             temporary: name.starts_with(TEMPORARY),
         };
-        let log = layout.log(&format!("initdb-{name}"));
         let mut initdb = cluster.program("initdb");
         initdb.arg("--pgdata").arg(cluster.data());
         initdb.args([
@@ -43,7 +42,7 @@ impl Cluster {
             "--no-locale",
         ]);
         initdb.arg("--no-sync");
-        run::logged("Making a private cluster", &log, &mut initdb)?;
+        run::capture(&mut initdb)?;
         let sockets = cluster.sockets();
         run::capture(
             cluster

@@ -36,7 +36,7 @@ pub fn unit(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
         "live-tests",
     ]);
     command.arg("--no-fail-fast").arg("--").args(filters);
-    tests(workshop, step, "unit", &mut command)
+    tests(workshop, step, "unit", &mut command, !filters.is_empty())
 }
 
 pub fn pgrx(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
@@ -53,7 +53,7 @@ pub fn pgrx(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
     if let Some(name) = workshop.layout.user.name() {
         command.args(["--runas", name]);
     }
-    let result = tests(workshop, step, "pgrx", &mut command);
+    let result = tests(workshop, step, "pgrx", &mut command, !filters.is_empty());
     cluster::stop_under(&workshop.bindir, &workshop.layout.user, &scratch);
     result
 }
@@ -89,7 +89,7 @@ pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
         Some(name) => command.env("PG_ATTEST_RUNAS", name),
         None => command.env_remove("PG_ATTEST_RUNAS"),
     };
-    let result = tests(workshop, step, "live", &mut command);
+    let result = tests(workshop, step, "live", &mut command, !filters.is_empty());
     cluster::stop_under(&workshop.bindir, &workshop.layout.user, &scratch);
     let _ = std::fs::remove_dir_all(&scratch);
     result
@@ -120,6 +120,7 @@ fn tests(
     step: &mut ui::Step,
     name: &str,
     command: &mut Command,
+    filtered: bool,
 ) -> Result<Count> {
     let log = workshop.layout.log(&format!("{name}-pg{}", workshop.major));
     let success = run::logged_in(step, &log, command)?.success();
@@ -134,6 +135,8 @@ fn tests(
         // It may have failed to compile.
         count.failed = count.failed.max(1);
         interrupt::check()?;
+    } else if count == Count::default() && !filtered {
+        bail!("{} ran no tests", run::describe(command));
     }
     Ok(count)
 }
