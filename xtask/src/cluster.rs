@@ -18,7 +18,8 @@ pub struct Cluster {
     bindir: PathBuf,
     user: ServerUser,
     pub port: u16,
-    temporary: bool,
+    /// Stopped and removed on drop.
+    pub temporary: bool,
 }
 
 impl Cluster {
@@ -79,6 +80,10 @@ impl Cluster {
         })
     }
 
+    pub fn bindir(&self) -> &Path {
+        &self.bindir
+    }
+
     pub fn home(&self) -> &Path {
         &self.home
     }
@@ -129,11 +134,6 @@ impl Cluster {
             stop(&self.bindir, &self.user, &self.data(), "fast")?;
         }
         Ok(())
-    }
-
-    pub fn remove(&self) -> Result<()> {
-        self.stop()?;
-        std::fs::remove_dir_all(&self.home).context("cannot remove the cluster")
     }
 
     /// Connects as the superuser.

@@ -3,6 +3,7 @@
 #![allow(clippy::doc_markdown)]
 
 mod cluster;
+mod demo;
 mod interrupt;
 mod layout;
 mod run;
@@ -30,6 +31,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Shows the extension at work on a private cluster, after installing what is missing
+    #[command(after_help = "Examples:
+  cargo xtask demo            build, start, run pgbench with audit, check, tell a story
+  cargo xtask demo --stop     stop the demo's cluster
+  cargo xtask demo --clean    remove the demo's cluster and its PostgreSQL")]
+    Demo {
+        /// Stop the demo's cluster; its data stay
+        #[arg(long, conflicts_with = "clean")]
+        stop: bool,
+        /// Remove what the demo made
+        #[arg(long)]
+        clean: bool,
+    },
     /// Runs every test, after installing what is missing
     #[command(after_help = "Examples:
   cargo xtask test                              everything, on PostgreSQL 15
@@ -85,6 +99,14 @@ fn main() -> ExitCode {
 fn dispatch(arguments: Arguments) -> Result<bool> {
     interrupt::install()?;
     match arguments.command {
+        Task::Demo { stop, clean } => {
+            match (stop, clean) {
+                (true, _) => demo::stop()?,
+                (_, true) => demo::clean()?,
+                _ => demo::run()?,
+            }
+            Ok(true)
+        }
         Task::Test {
             pg,
             only,

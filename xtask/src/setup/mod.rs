@@ -6,6 +6,8 @@ mod packages;
 mod postgres;
 mod source;
 
+pub use postgres::{installed, name as postgres_name};
+
 use crate::layout::Layout;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -91,6 +93,16 @@ impl Workshop {
             "--features".into(),
             format!("pg{}", self.major),
         ]
+    }
+
+    /// Builds the extension and installs it into the private PostgreSQL.
+    pub fn install_command(&self) -> Result<Command> {
+        let mut command = self.cargo()?;
+        command
+            .args(["pgrx", "install", "--pg-config"])
+            .arg(self.pg_config());
+        command.args(self.features());
+        Ok(command)
     }
 
     fn write_pgrx_home(&self) -> Result<()> {

@@ -16,11 +16,7 @@ const STAMP: &str = "whole";
 
 /// Makes or refreshes the private PostgreSQL; gives its bin folder.
 pub fn ensure(layout: &Layout, major: u16, purpose: Purpose, origin: Origin) -> Result<PathBuf> {
-    let name = match purpose {
-        Purpose::Test => major.to_string(),
-        Purpose::Demo => format!("{major}-demo"),
-    };
-    let place = layout.postgres(&name);
+    let place = layout.postgres(&name(major, purpose));
     let bindir = place.join(bindir(major));
     match origin {
         Origin::Packages => {
@@ -49,6 +45,21 @@ pub fn ensure(layout: &Layout, major: u16, purpose: Purpose, origin: Origin) -> 
     }
     check(&bindir, &place)?;
     Ok(bindir)
+}
+
+/// The name of the folder that holds a private PostgreSQL.
+pub fn name(major: u16, purpose: Purpose) -> String {
+    match purpose {
+        Purpose::Test => major.to_string(),
+        Purpose::Demo => format!("{major}-demo"),
+    }
+}
+
+/// The bin folder of a private PostgreSQL that is already there.
+pub fn installed(layout: &Layout, major: u16, purpose: Purpose) -> Option<PathBuf> {
+    let copy = layout.postgres(&name(major, purpose)).join(bindir(major));
+    let found = copy.join("pg_ctl").exists().then_some(copy);
+    found.or_else(|| downloaded(&layout.postgres(&format!("{major}-download"))))
 }
 
 fn bindir(major: u16) -> PathBuf {

@@ -59,18 +59,8 @@ pub fn pgrx(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
 }
 
 pub fn install(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
-    let mut command = install_command(workshop)?;
+    let mut command = workshop.install_command()?;
     single(workshop, step, "install", &mut command)
-}
-
-/// Builds the extension and installs it into the private PostgreSQL.
-pub fn install_command(workshop: &Workshop) -> Result<Command> {
-    let mut command = workshop.cargo()?;
-    command
-        .args(["pgrx", "install", "--pg-config"])
-        .arg(workshop.pg_config());
-    command.args(workshop.features());
-    Ok(command)
 }
 
 /// The live tests start clusters of their own, of the private PostgreSQL and as the server's user.
