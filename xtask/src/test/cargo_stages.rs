@@ -55,6 +55,7 @@ pub fn pgrx(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
     }
     let result = tests(workshop, step, "pgrx", &mut command, !filters.is_empty());
     cluster::stop_under(&workshop.bindir, &workshop.layout.user, &scratch);
+    let _ = std::fs::remove_dir_all(&scratch);
     result
 }
 
