@@ -117,11 +117,13 @@ impl Layout {
             target.clone()
         } else {
             let place = Path::new("/var/tmp").join(&name);
-            ui::note(&format!(
-                "{} is closed to the server's user: PostgreSQL and its data go to {}",
-                target.display(),
-                place.display()
-            ));
+            if !place.exists() {
+                ui::note(&format!(
+                    "{} is closed to the server's user: PostgreSQL and its data go to {}",
+                    target.display(),
+                    place.display()
+                ));
+            }
             own_folder(&place, 0o755)?;
             place
         };

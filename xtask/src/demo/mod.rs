@@ -14,7 +14,9 @@ use std::process::Command;
 const NAME: &str = "demo";
 const DATABASE: &str = "demo";
 /// fsync and synchronous_commit stay on: what is measured is what one would run.
-const SETTINGS: &str = "shared_buffers = '256MB'\nmax_wal_size = '4GB'\n";
+/// No checkpoint falls into one measured run and not into the other.
+const SETTINGS: &str =
+    "shared_buffers = '512MB'\nmax_wal_size = '8GB'\ncheckpoint_timeout = '1h'\n";
 
 /// Builds, starts, shows, and leaves the cluster running.
 pub fn run() -> Result<()> {
@@ -90,21 +92,21 @@ fn find(layout: &Layout) -> Option<Cluster> {
     Cluster::open(layout, &bindir, NAME)
 }
 
-/// One of PostgreSQL's client programs, run as ourselves against the demo's database.
-fn client_program(cluster: &Cluster, name: &str) -> Command {
+/// One of PostgreSQL's client programs, run as ourselves.
+fn client_program(cluster: &Cluster, name: &str, database: &str) -> Command {
     let mut command = Command::new(cluster.bindir().join(name));
     clean_environment(&mut command);
     command
         .env("PGHOST", cluster.sockets())
         .env("PGPORT", cluster.port.to_string())
         .env("PGUSER", "postgres")
-        .env("PGDATABASE", DATABASE);
+        .env("PGDATABASE", database);
     command
 }
 
 fn story(cluster: &Cluster, layout: &Layout, client: &mut postgres::Client) -> Result<()> {
     // psql sends one statement after the other, so that each transaction has its own time.
-    let mut psql = client_program(cluster, "psql");
+    let mut psql = client_program(cluster, "psql", DATABASE);
     psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file"]);
     psql.arg(layout.root.join("xtask/src/demo/story.sql"));
     run::logged(
