@@ -195,12 +195,8 @@ impl Layout {
         Ok(())
     }
 
-    pub fn logs(&self) -> PathBuf {
-        self.target.join("xtask/logs")
-    }
-
     pub fn log(&self, name: &str) -> PathBuf {
-        self.logs().join(format!("{name}.log"))
+        log_in(&self.target, name)
     }
 
     pub fn tools(&self) -> PathBuf {
@@ -232,6 +228,15 @@ impl Layout {
             .context("no home folder; set PG_ATTEST_CACHE")?;
         Ok(base.join("pg_attest"))
     }
+}
+
+/// The log of something that happens before the server's user is known.
+pub fn log(name: &str) -> Result<PathBuf> {
+    Ok(log_in(&target_folder(&checkout()?), name))
+}
+
+fn log_in(target: &Path, name: &str) -> PathBuf {
+    target.join("xtask/logs").join(format!("{name}.log"))
 }
 
 fn checkout() -> Result<PathBuf> {

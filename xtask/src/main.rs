@@ -43,6 +43,9 @@ enum Task {
         /// Remove what the demo made
         #[arg(long)]
         clean: bool,
+        /// PostgreSQL major; without it, 15 or what the distribution packages
+        #[arg(long, value_name = "MAJOR", conflicts_with_all = ["stop", "clean"])]
+        pg: Option<u16>,
     },
     /// Runs every test, after installing what is missing
     #[command(after_help = "Examples:
@@ -99,11 +102,12 @@ fn main() -> ExitCode {
 fn dispatch(arguments: Arguments) -> Result<bool> {
     interrupt::install()?;
     match arguments.command {
-        Task::Demo { stop, clean } => {
+        Task::Demo { stop, clean, pg } => {
+            pg.map_or(Ok(()), test::check_major)?;
             match (stop, clean) {
                 (true, _) => demo::stop()?,
                 (_, true) => demo::clean()?,
-                _ => demo::run()?,
+                _ => demo::run(pg)?,
             }
             Ok(true)
         }

@@ -6,7 +6,7 @@ mod workload;
 
 use crate::cluster::Cluster;
 use crate::layout::{Layout, clean_environment};
-use crate::setup::{self, DEFAULT_MAJOR, Purpose, Workshop};
+use crate::setup::{self, MAJORS, Purpose, Workshop};
 use crate::{run, ui};
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
@@ -19,11 +19,12 @@ const SETTINGS: &str =
     "shared_buffers = '512MB'\nmax_wal_size = '8GB'\ncheckpoint_timeout = '1h'\n";
 
 /// Builds, starts, shows, and leaves the cluster running.
-pub fn run() -> Result<()> {
-    let workshop = Workshop::prepare(DEFAULT_MAJOR, Purpose::Demo)?;
+pub fn run(major: Option<u16>) -> Result<()> {
+    let major = major.unwrap_or_else(setup::packaged_major);
+    let workshop = Workshop::prepare(major, Purpose::Demo)?;
     let layout = &workshop.layout;
     // A running demo must not lose its library; a new one begins anyway.
-    if let Some(old) = Cluster::open(layout, &workshop.bindir, NAME) {
+    if let Some(old) = find(layout) {
         old.stop()?;
     }
     let mut install = workshop.install_command()?;
@@ -74,7 +75,8 @@ pub fn clean() -> Result<()> {
     if let Some(cluster) = find(&layout) {
         cluster.stop()?;
     }
-    for folder in [layout.scratch.join(NAME), layout.postgres(&postgres_name())] {
+    let servers = MAJORS.map(|major| layout.postgres(&setup::postgres_name(major, Purpose::Demo)));
+    for folder in servers.into_iter().chain([layout.scratch.join(NAME)]) {
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;
             println!("removed {}", folder.display());
@@ -83,12 +85,11 @@ pub fn clean() -> Result<()> {
     Ok(())
 }
 
-fn postgres_name() -> String {
-    setup::postgres_name(DEFAULT_MAJOR, Purpose::Demo)
-}
-
+/// The cluster of an earlier run.
 fn find(layout: &Layout) -> Option<Cluster> {
-    let bindir = setup::installed(layout, DEFAULT_MAJOR, Purpose::Demo)?;
+    let version =
+        std::fs::read_to_string(layout.scratch.join(NAME).join("data/PG_VERSION")).ok()?;
+    let bindir = setup::installed(layout, version.trim().parse().ok()?, Purpose::Demo)?;
     Cluster::open(layout, &bindir, NAME)
 }
 

@@ -1,6 +1,7 @@
 //! Asking dpkg and apt, and installing with them where we may.
 
-use crate::{layout::is_root, run, ui};
+use crate::layout::{self, is_root};
+use crate::{run, ui};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,7 +52,7 @@ pub fn update() -> Result<()> {
     twice(|| {
         run::logged(
             "Fetching the lists of Debian packages",
-            &log("apt-update"),
+            &layout::log("apt-update")?,
             apt_get(&prefix).arg("update"),
         )
         .map(drop)
@@ -73,7 +74,7 @@ pub fn install(packages: &[String]) -> Result<()> {
         command
             .args(["install", "--yes", "--no-install-recommends"])
             .args(packages);
-        run::logged(&title, &log("apt-install"), &mut command).map(drop)
+        run::logged(&title, &layout::log("apt-install")?, &mut command).map(drop)
     });
     drop_new_clusters(&prefix, &clusters);
     if let Err(error) = installed {
@@ -104,12 +105,6 @@ fn twice(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
         ui::note("trying once more");
         attempt()
     })
-}
-
-/// The log of something that happens before the checkout's folders are known.
-fn log(name: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
-    target.join("xtask/logs").join(format!("{name}.log"))
 }
 
 /// The configuration folders of the clusters that Debian's tools know, `<major>/<name>`.

@@ -6,6 +6,7 @@ mod packages;
 mod postgres;
 mod source;
 
+pub use packages::packaged_major;
 pub use postgres::{installed, name as postgres_name};
 
 use crate::layout::Layout;

@@ -1,6 +1,6 @@
 //! Which Debian packages a command needs, and where PostgreSQL itself comes from.
 
-use super::{Purpose, apt, source};
+use super::{DEFAULT_MAJOR, MAJORS, Purpose, apt, source};
 use crate::layout::{Layout, is_root};
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -61,6 +61,17 @@ fn origin(major: u16) -> Result<Origin> {
     } else {
         Origin::PgrxDownload
     })
+}
+
+/// The major that costs least: the default where the machine has it or can have it, else another
+/// one that the distribution packages.
+pub fn packaged_major() -> u16 {
+    let default_first = || std::iter::once(DEFAULT_MAJOR).chain(MAJORS);
+    let server = |major: u16| format!("postgresql-{major}");
+    default_first()
+        .find(|major| apt::version(&server(*major)).is_some())
+        .or_else(|| default_first().find(|major| apt::offers(&server(*major))))
+        .unwrap_or(DEFAULT_MAJOR)
 }
 
 fn list(major: u16, purpose: Purpose, origin: Origin) -> Vec<String> {
