@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 /// Without a terminal, a step that still runs says so this often.
 const HEARTBEAT: Duration = Duration::from_mins(1);
 
-/// One announced piece of work. Ends with [`Step::done`] or [`Step::failed`].
+/// One announced piece of work. It failed unless [`Step::done`] says otherwise.
 pub struct Step {
     title: String,
     started: Instant,
     bar: Option<ProgressBar>,
     last_beat: Instant,
+    ended: bool,
 }
 
 impl Step {
@@ -38,6 +39,7 @@ impl Step {
             started: now,
             bar,
             last_beat: now,
+            ended: false,
         }
     }
 
@@ -54,21 +56,30 @@ impl Step {
         }
     }
 
-    pub fn done(self) -> Duration {
+    pub fn done(mut self) -> Duration {
         self.end("✓")
     }
 
-    pub fn failed(self) -> Duration {
+    pub fn failed(mut self) -> Duration {
         self.end("✗")
     }
 
-    fn end(self, mark: &str) -> Duration {
+    fn end(&mut self, mark: &str) -> Duration {
+        self.ended = true;
         let elapsed = self.started.elapsed();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         eprintln!("{mark} {} ({})", self.title, seconds(elapsed));
         elapsed
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end("✗");
+        }
     }
 }
 

@@ -58,11 +58,9 @@ pub fn run(cluster: &Cluster, layout: &Layout, client: &mut Client) -> Result<()
     let mut transactions = 0;
     for database in [PLAIN, DATABASE] {
         let warm = tpcb(cluster, layout, database, "3", "Warming up")?;
-        transactions += if database == DATABASE {
-            warm.transactions
-        } else {
-            0
-        };
+        if database == DATABASE {
+            transactions += warm.transactions;
+        }
     }
     let (mut plain, mut audited) = (Vec::new(), Vec::new());
     for _ in 0..PAIRS {
@@ -88,14 +86,22 @@ pub fn run(cluster: &Cluster, layout: &Layout, client: &mut Client) -> Result<()
         "{recorded} events for {transactions} transactions of 4 changes each"
     );
 
-    let (plain, audited) = (median(plain), median(audited));
     println!(
-        "\nTPC-B by pgbench, {CLIENTS} clients, fsync on; {PAIRS} runs of {SECONDS} s each way in turn, medians:\n"
+        "\nTPC-B by pgbench, {CLIENTS} clients, fsync on; medians of {PAIRS} runs of {SECONDS} s each way, in turn:\n"
     );
-    println!("    without audit   {plain:>9.0} tps");
     println!(
-        "    with audit      {audited:>9.0} tps   ratio {:.2}",
-        audited / plain
+        "    without audit   {:>9.0} tps   ({})",
+        median(&plain),
+        list(&plain)
+    );
+    println!(
+        "    with audit      {:>9.0} tps   ({})",
+        median(&audited),
+        list(&audited)
+    );
+    println!(
+        "    ratio           {:>9.2}",
+        median(&audited) / median(&plain)
     );
     println!(
         "    events          {recorded:>9}       {transactions} transactions of 4 changes each"
@@ -135,7 +141,16 @@ fn tpcb(
     parse(&text).with_context(|| format!("cannot read pgbench's result in {}", log.display()))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn list(values: &[f64]) -> String {
+    values
+        .iter()
+        .map(|tps| format!("{tps:.0}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
