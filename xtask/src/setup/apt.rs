@@ -1,9 +1,9 @@
 //! Asking dpkg and apt, and installing with them where we may.
 
+use super::services;
 use crate::layout::{self, is_root};
 use crate::{run, ui};
 use anyhow::{Result, bail};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Whether this machine has apt and dpkg at all.
@@ -67,7 +67,7 @@ pub fn install(packages: &[String]) -> Result<()> {
             "these packages are missing; install them and run this again:\n\n    sudo apt-get install --no-install-recommends {list}\n"
         );
     };
-    let clusters = default_clusters();
+    let before = services::main_clusters();
     let title = format!("Installing {list}");
     let installed = twice(|| {
         let mut command = apt_get(&prefix);
@@ -76,7 +76,10 @@ pub fn install(packages: &[String]) -> Result<()> {
             .args(packages);
         run::logged(&title, &layout::log("apt-install")?, &mut command).map(drop)
     });
-    drop_new_clusters(&prefix, &clusters);
+    services::drop_new_clusters(&prefix, &before);
+    if packages.iter().any(|package| package == "pgbouncer") {
+        services::disable_pgbouncer(&prefix);
+    }
     if let Err(error) = installed {
         bail!(
             "{error}\n\nTo do it by hand:\n\n    sudo apt-get install --no-install-recommends {list}\n"
@@ -86,15 +89,19 @@ pub fn install(packages: &[String]) -> Result<()> {
 }
 
 fn apt_get(prefix: &[&str]) -> Command {
-    let words: Vec<&str> = prefix
-        .iter()
-        .copied()
-        .chain(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"])
-        .collect();
-    let mut command = Command::new(words[0]);
+    let mut command = command(
+        prefix,
+        &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"],
+    );
+    command.args(["--quiet", "--option", "DPkg::Lock::Timeout=300"]);
     command
-        .args(&words[1..])
-        .args(["--quiet", "--option", "DPkg::Lock::Timeout=300"]);
+}
+
+/// A command with the words in front that make us root.
+pub fn command(prefix: &[&str], words: &[&str]) -> Command {
+    let all = [prefix, words].concat();
+    let mut command = Command::new(all[0]);
+    command.args(&all[1..]);
     command
 }
 
@@ -105,43 +112,4 @@ fn twice(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
         ui::note("trying once more");
         attempt()
     })
-}
-
-/// The configuration folders of the clusters that Debian's tools know, `<major>/<name>`.
-fn default_clusters() -> Vec<PathBuf> {
-    let folders = |path: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(path)
-            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-            .unwrap_or_default()
-    };
-    folders(Path::new("/etc/postgresql"))
-        .iter()
-        .flat_map(|major| folders(major))
-        .collect()
-}
-
-/// Debian's package makes and starts a cluster `main`. The machine had none, we need none.
-fn drop_new_clusters(prefix: &[&str], before: &[PathBuf]) {
-    for cluster in default_clusters() {
-        let name = |path: Option<&Path>| {
-            path.and_then(Path::file_name)
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned()
-        };
-        if before.contains(&cluster) || name(Some(&cluster)) != "main" {
-            continue;
-        }
-        let major = name(cluster.parent());
-        let words: Vec<&str> = prefix
-            .iter()
-            .copied()
-            .chain(["pg_dropcluster", "--stop", &major, "main"])
-            .collect();
-        if run::succeeds(Command::new(words[0]).args(&words[1..])) {
-            ui::note(&format!(
-                "removed the empty cluster {major}/main that the package had made"
-            ));
-        }
-    }
 }

@@ -4,6 +4,7 @@ mod apt;
 mod cargo_pgrx;
 mod packages;
 mod postgres;
+mod services;
 mod source;
 
 pub use packages::packaged_major;
