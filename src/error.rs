@@ -57,6 +57,11 @@ impl AttestError {
     pub fn notice(self) {
         self.report(PgLogLevel::NOTICE);
     }
+
+    /// Tells the client and the server's log that something needs doing, and goes on.
+    pub fn warning(self) {
+        self.report(PgLogLevel::WARNING);
+    }
 }
 
 impl From<pgrx::spi::Error> for AttestError {
