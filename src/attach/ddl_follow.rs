@@ -71,8 +71,9 @@ fn follow_partitioned(command: &Command, facts: &Facts) -> Result<()> {
         return Ok(());
     };
     for member in &tree {
-        let is_concerned = *member == command.relation || triggers::has_none(*member)?;
-        if is_concerned && has_persistence(*member, 'u') {
+        if has_persistence(*member, 'u')
+            && (*member == command.relation || triggers::has_none(*member)?)
+        {
             return Err(unlogged(*member));
         }
     }
@@ -219,8 +220,13 @@ fn resync(table: pg_sys::Oid, known: &TableSettings, new_name: Option<&str>) -> 
         return Err(foreign(found, table));
     }
     for member in tree {
-        let is_new = member != table && triggers::has_none(member)?;
-        if is_new || triggers::has_other_shape(member, &settings)? {
+        // Partitions are always captured by statement.
+        let is_wrong = if member == table {
+            triggers::has_other_shape(member, &settings)?
+        } else {
+            triggers::has_none(member)?
+        };
+        if is_wrong {
             triggers::sync(member, &settings)?;
         } else if is_changed {
             triggers::rewrite(member, &settings)?;
