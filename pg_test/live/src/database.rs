@@ -3,9 +3,8 @@
 //! Invariant: a test sees no other test's objects; roles, which a cluster shares, are named after
 //! the database ([`Database::role`]) and go with it.
 
-use std::cell::RefCell;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Result, anyhow};
 use postgres::Client;
@@ -18,7 +17,7 @@ use crate::sql::Sql;
 pub struct Database<'a> {
     cluster: &'a Cluster,
     name: String,
-    roles: RefCell<Vec<String>>,
+    roles: Mutex<Vec<String>>,
 }
 
 impl<'a> Database<'a> {
@@ -39,7 +38,7 @@ impl<'a> Database<'a> {
         Ok(Self {
             cluster,
             name,
-            roles: RefCell::default(),
+            roles: Mutex::default(),
         })
     }
 
@@ -67,7 +66,10 @@ impl<'a> Database<'a> {
         self.connect()?.run(&format!(
             "CREATE ROLE {role} LOGIN; GRANT USAGE, CREATE ON SCHEMA public TO {role}"
         ))?;
-        self.roles.borrow_mut().push(role.clone());
+        self.roles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(role.clone());
         Ok(role)
     }
 }
@@ -80,7 +82,12 @@ impl Drop for Database<'_> {
                 "DROP DATABASE IF EXISTS {} WITH (FORCE)",
                 self.name
             ));
-            for role in self.roles.borrow().iter() {
+            for role in self
+                .roles
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+            {
                 let _ = client.run(&format!("DROP ROLE IF EXISTS {role}"));
             }
         }

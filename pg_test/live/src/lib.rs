@@ -17,7 +17,10 @@
 //! | `PG_ATTEST_WITHOUT` | comma list of what this machine lacks and tests may leave out: `plperl`, `hstore`, `pgbouncer` |
 //! | `PG_ATTEST_PROPTEST_CASES`, `PG_ATTEST_PROPTEST_SEED` | see `tests/property` |
 
-#![allow(clippy::doc_markdown, reason = "PostgreSQL and pg_attest are names, not items")]
+#![allow(
+    clippy::doc_markdown,
+    reason = "PostgreSQL and pg_attest are names, not items"
+)]
 
 pub mod cluster;
 pub mod database;
