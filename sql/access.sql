@@ -1,0 +1,38 @@
+-- Who may do what. Nothing is PUBLIC's but setting context.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA audit FROM PUBLIC;
+GRANT USAGE ON SCHEMA audit TO PUBLIC;
+GRANT EXECUTE ON FUNCTION audit.set_context, audit.context() TO PUBLIC;
+
+CREATE FUNCTION audit.grant_access(role_name name, access text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    grants CONSTANT text[] := CASE access
+        WHEN 'reader' THEN ARRAY[
+            'GRANT SELECT ON audit.audit_events, audit.attachments, audit.attachment, audit.attached_schema TO %I',
+            'GRANT SELECT ON audit.audit_events_default TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass) TO %I']
+        WHEN 'writer' THEN ARRAY[
+            'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context() TO %I']
+        WHEN 'admin' THEN ARRAY[
+            'GRANT EXECUTE ON FUNCTION audit.attach, audit.attach_with, audit.detach, audit.attach_schema, audit.attach_schema_with, audit.detach_schema, audit.maintain() TO %I']
+    END;
+    statement text;
+BEGIN
+    IF grants IS NULL THEN
+        RAISE EXCEPTION 'unknown access "%"', access
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is one of reader, writer, admin.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
+        RAISE EXCEPTION 'role "%" does not exist', role_name
+            USING ERRCODE = 'undefined_object', HINT = '\du lists the roles.';
+    END IF;
+    IF access = 'admin' THEN
+        PERFORM audit.grant_access(role_name, 'reader');
+    END IF;
+    FOREACH statement IN ARRAY grants LOOP
+        EXECUTE format(statement, role_name);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION audit.grant_access IS 'Gives a role access: reader (the log and its state), writer (setting context, writing application events), admin (reader, and attaching tables it owns, upkeep). For superusers';
+REVOKE ALL ON FUNCTION audit.grant_access FROM PUBLIC;

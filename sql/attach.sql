@@ -1,0 +1,101 @@
+-- Which tables are audited, and how.
+CREATE FUNCTION audit.attach_with(target regclass, settings jsonb, baseline boolean) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'attach_with_wrapper';
+COMMENT ON FUNCTION audit.attach_with IS 'What audit.attach calls, with its settings as one JSON object';
+
+CREATE FUNCTION audit.attach(
+    target regclass,
+    capture text DEFAULT 'full',
+    operations text[] DEFAULT '{insert,update,delete,truncate}',
+    exclude name[] DEFAULT '{}',
+    mask name[] DEFAULT NULL,
+    key_columns name[] DEFAULT NULL,
+    require text[] DEFAULT '{}',
+    on_truncate text DEFAULT 'record',
+    baseline boolean DEFAULT false,
+    skip_unchanged boolean DEFAULT true)
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT audit.attach_with(target, pg_catalog.jsonb_build_object(
+        'capture', capture, 'operations', operations, 'exclude', exclude, 'mask', mask, 'key_columns', key_columns,
+        'require', require, 'on_truncate', on_truncate, 'skip_unchanged', skip_unchanged), baseline)
+$$;
+COMMENT ON FUNCTION audit.attach IS 'Makes a table audited: every change of it becomes an event. Needs ownership of the table. Again with other settings: changes them; with the same: repairs its triggers';
+
+CREATE FUNCTION audit.detach(target regclass, reason text) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'detach_wrapper';
+COMMENT ON FUNCTION audit.detach IS 'Ends the audit of a table; its events stay. Needs ownership of the table and a reason, which is recorded';
+
+CREATE FUNCTION audit.attach_schema_with(schema_name name, settings jsonb, baseline boolean) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'attach_schema_with_wrapper';
+COMMENT ON FUNCTION audit.attach_schema_with IS 'What audit.attach_schema calls, with its settings as one JSON object';
+
+CREATE FUNCTION audit.attach_schema(
+    schema_name name,
+    capture text DEFAULT 'full',
+    operations text[] DEFAULT '{insert,update,delete,truncate}',
+    exclude name[] DEFAULT '{}',
+    mask name[] DEFAULT NULL,
+    require text[] DEFAULT '{}',
+    on_truncate text DEFAULT 'record',
+    baseline boolean DEFAULT false,
+    skip_unchanged boolean DEFAULT true)
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT audit.attach_schema_with(schema_name, pg_catalog.jsonb_build_object(
+        'capture', capture, 'operations', operations, 'exclude', exclude, 'mask', mask, 'key_columns', NULL,
+        'require', require, 'on_truncate', on_truncate, 'skip_unchanged', skip_unchanged), baseline)
+$$;
+COMMENT ON FUNCTION audit.attach_schema IS 'Makes all tables of a schema audited, those to come included. Columns in exclude and mask count where a table has them. Needs ownership of the schema and of its tables';
+
+CREATE FUNCTION audit.detach_schema(schema_name name, reason text) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'detach_schema_wrapper';
+COMMENT ON FUNCTION audit.detach_schema IS 'Ends the audit of a schema: of each of its attached tables, and of those to come';
+
+CREATE FUNCTION audit.maintain() RETURNS TABLE (task text, done bigint)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'maintain_wrapper';
+COMMENT ON FUNCTION audit.maintain() IS 'Upkeep of the log: makes the months ahead, moves events out of the default partition';
+
+CREATE FUNCTION audit.trigger_health(target regclass) RETURNS TABLE (relation regclass, missing text[], disabled text[])
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'trigger_health_wrapper';
+COMMENT ON FUNCTION audit.trigger_health IS 'The triggers of an attached table and its partitions that are missing, altered or disabled; no row when all is well';
+
+CREATE VIEW audit.attachments AS
+SELECT a.relation AS target,
+       n.nspname AS schema_name,
+       c.relname AS table_name,
+       a.settings ->> 'capture' AS capture,
+       ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.settings -> 'operations')) AS operations,
+       ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.settings -> 'exclude')) AS exclude,
+       ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.settings -> 'mask')) AS mask,
+       CASE WHEN pg_catalog.jsonb_typeof(a.settings -> 'key_columns') = 'array'
+            THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.settings -> 'key_columns')) END AS key_columns,
+       ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.settings -> 'require')) AS require,
+       a.settings ->> 'on_truncate' AS on_truncate,
+       (a.settings ->> 'skip_unchanged')::boolean AS skip_unchanged,
+       a.attached_at,
+       a.attached_by,
+       h.healthy,
+       h.problems
+FROM audit.attachment a
+JOIN pg_catalog.pg_class c ON c.oid = a.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.count(*) = 0 AS healthy,
+           pg_catalog.string_agg(h.relation::text
+               || CASE WHEN h.missing <> '{}' THEN ': missing ' || pg_catalog.array_to_string(h.missing, ', ') ELSE '' END
+               || CASE WHEN h.disabled <> '{}' THEN ': disabled ' || pg_catalog.array_to_string(h.disabled, ', ') ELSE '' END, '; ') AS problems
+    FROM audit.trigger_health(a.relation) h) h;
+COMMENT ON VIEW audit.attachments IS 'The attached tables: their settings, and whether their triggers are as they should be';
+
+-- DDL on attached tables is recorded and followed.
+CREATE FUNCTION audit.on_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pg_attest_ddl';
+COMMENT ON FUNCTION audit.on_ddl() IS 'Event trigger: records DDL on attached tables, gives new partitions and tables their triggers';
+CREATE EVENT TRIGGER audit_ddl_command_start ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED') EXECUTE FUNCTION audit.on_ddl();
+CREATE EVENT TRIGGER audit_ddl_command_end ON ddl_command_end EXECUTE FUNCTION audit.on_ddl();
+CREATE EVENT TRIGGER audit_sql_drop ON sql_drop EXECUTE FUNCTION audit.on_ddl();
+ALTER EVENT TRIGGER audit_ddl_command_start ENABLE ALWAYS;
+ALTER EVENT TRIGGER audit_ddl_command_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER audit_sql_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER audit_ddl_command_start IS 'Loads pg_attest before it may be dropped, so that it can refuse';
+COMMENT ON EVENT TRIGGER audit_ddl_command_end IS 'Records and follows DDL on attached tables';
+COMMENT ON EVENT TRIGGER audit_sql_drop IS 'Records what is dropped of attached tables';

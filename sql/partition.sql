@@ -1,0 +1,10 @@
+-- One month of audit.audit_events. src/attach/partitions.rs fills in {name}, {from} and {to}.
+CREATE TABLE audit.{name} (LIKE audit.audit_events INCLUDING ALL) USING heap;
+ALTER TABLE audit.{name} ADD PRIMARY KEY (event_id);
+CREATE INDEX {name}_row_idx ON audit.{name} (table_oid, row_key);
+CREATE INDEX {name}_request_idx ON audit.{name} (request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX {name}_process_idx ON audit.{name} (process_id) WHERE process_id IS NOT NULL;
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON audit.{name} FOR EACH STATEMENT EXECUTE FUNCTION audit.guard();
+ALTER TABLE audit.{name} ENABLE ALWAYS TRIGGER refuse_truncate;
+COMMENT ON TABLE audit.{name} IS 'Audit events from {from} to before {to} (UTC)';
+ALTER TABLE audit.audit_events ATTACH PARTITION audit.{name} FOR VALUES FROM ('{from} 00:00:00+00') TO ('{to} 00:00:00+00');

@@ -1,0 +1,29 @@
+-- Is all well?
+CREATE FUNCTION audit.status() RETURNS TABLE (item text, value text, ok boolean, hint text)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'version', (SELECT extversion FROM pg_extension WHERE extname = 'pg_attest'), true, NULL
+    UNION ALL
+    SELECT 'attached tables', count(*)::text, true, NULL FROM audit.attachment
+    UNION ALL
+    SELECT 'attached schemas', count(*)::text, true, NULL FROM audit.attached_schema
+    UNION ALL
+    SELECT 'tables with broken triggers', count(*)::text, count(*) = 0,
+           'SELECT audit.attach(…) repairs them: ' || string_agg(problems, '; ')
+    FROM audit.attachments WHERE NOT healthy
+    UNION ALL
+    SELECT 'disabled event triggers', count(*)::text, count(*) = 0,
+           'ALTER EVENT TRIGGER … ENABLE ALWAYS: ' || string_agg(evtname, ', ')
+    FROM pg_event_trigger WHERE evtname LIKE 'audit\_%' AND evtenabled <> 'A'
+    UNION ALL
+    SELECT 'months ahead', count(*)::text, count(*) >= 2,
+           CASE WHEN count(*) < 2 THEN 'SELECT audit.maintain(); makes them' END
+    FROM generate_series(1, 12) AS ahead
+    WHERE to_regclass('audit.audit_events_' || to_char((now() AT TIME ZONE 'UTC') + make_interval(months => ahead), 'YYYY_MM')) IS NOT NULL
+    UNION ALL
+    SELECT 'events in the default partition', count(*)::text, count(*) = 0,
+           CASE WHEN count(*) > 0 THEN 'SELECT audit.maintain(); moves them' END
+    FROM audit.audit_events_default
+    UNION ALL
+    SELECT 'events', count(*)::text, true, NULL FROM audit.audit_events
+$$;
+COMMENT ON FUNCTION audit.status() IS 'The state of the audit: a line per check, ok false where something needs doing, with what';

@@ -1,0 +1,250 @@
+//! `audit.attach` and `audit.detach`: which tables are audited, and how.
+//!
+//! What was asked for is kept in `audit.attachment`; what capture reads is the argument of the table's triggers. Both change
+//! together, here and nowhere else.
+
+pub mod ddl;
+pub mod drop_guard;
+pub mod partitions;
+pub mod registry;
+pub mod request;
+pub mod schema;
+pub mod target;
+pub mod triggers;
+
+use crate::capture::context::Context;
+use crate::capture::event::{Event, EventKind, TableName};
+use crate::capture::{baseline, statement, writer};
+use crate::error::{AttestError, Result, SqlState, or_raise};
+use crate::pg::datum::Varlena;
+use crate::pg::relation::OpenRelation;
+use crate::pg::role::ActAsSuperuser;
+use crate::pg::{catalog, xact};
+use crate::table_plan::{self, TableSettings};
+use pgrx::prelude::*;
+use serde_json::{Map, Value as Json};
+
+/// Keeps writers out, as CREATE TRIGGER does, so that a baseline and the first captured change leave no gap.
+const LOCK: pg_sys::LOCKMODE = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
+
+/// `audit.attach_with(target regclass, settings jsonb, baseline boolean)`: what `audit.attach` calls.
+#[pg_extern(sql = false)]
+fn attach_with(target: Option<pg_sys::Oid>, settings: pgrx::JsonB, baseline: Option<bool>) {
+    or_raise(attach_by_owner(
+        target,
+        &settings.0,
+        baseline.unwrap_or(false),
+    ));
+}
+
+/// `audit.detach(target regclass, reason text)`.
+#[pg_extern(sql = false)]
+fn detach(target: Option<pg_sys::Oid>, reason: Option<&str>) {
+    or_raise(detach_by_owner(target, reason));
+}
+
+fn attach_by_owner(target: Option<pg_sys::Oid>, settings: &Json, baseline: bool) -> Result<()> {
+    let target = required(target, "target")?;
+    let opened = OpenRelation::table(target, LOCK);
+    target::check_owner(target)?;
+    target::check(opened.relation())?;
+    let settings = request::parse(opened.relation(), settings, request::Strictness::Exact)?;
+    // ALTER TABLE refuses a relation that is open; the lock stays.
+    drop(opened);
+    attach(target, &settings, baseline)
+}
+
+/// Attaches a table that was checked. Takes members of its inheritance tree along.
+pub fn attach(target: pg_sys::Oid, settings: &TableSettings, baseline: bool) -> Result<()> {
+    let _superuser = ActAsSuperuser::new();
+    let _own = ddl::OwnDdl::new();
+    partitions::ensure()?;
+    let tree = catalog::inheritors(target, LOCK);
+    let is_partitioned = OpenRelation::table(target, LOCK).relation().kind() == 'p';
+    // Partitions are recorded as their root; inheritance children as themselves.
+    let (attached, members): (&[pg_sys::Oid], &[pg_sys::Oid]) = if is_partitioned {
+        (&tree[..1], &tree[..])
+    } else {
+        (&tree[..], &[])
+    };
+    for table in attached {
+        attach_one(*table, settings, members, baseline)?;
+    }
+    Ok(())
+}
+
+fn attach_one(
+    table: pg_sys::Oid,
+    settings: &TableSettings,
+    members: &[pg_sys::Oid],
+    baseline: bool,
+) -> Result<()> {
+    let known = registry::settings_of(table)?;
+    let name = catalog::qualified_name(table);
+    let is_new = known.is_none();
+    if known.as_ref() == Some(settings) && triggers::are_healthy(table, settings)? {
+        AttestError::new(
+            SqlState::ERRCODE_SUCCESSFUL_COMPLETION,
+            format!("{name} is already attached with these settings"),
+        )
+        .notice();
+        return Ok(());
+    }
+    registry::put(table, settings)?;
+    let only_itself = [table];
+    for member in if members.is_empty() {
+        &only_itself
+    } else {
+        members
+    } {
+        triggers::sync(*member, settings)?;
+    }
+    xact::command_counter_increment();
+
+    let mut said = Map::new();
+    said.insert("settings".into(), registry::to_json(settings)?);
+    if let Some(known) = &known {
+        said.insert("old_settings".into(), registry::to_json(known)?);
+    }
+    said.insert("baseline".into(), Json::Bool(baseline && is_new));
+    record(
+        table,
+        EventKind::System,
+        if is_new { "attach" } else { "change settings" },
+        None,
+        said,
+    )?;
+
+    if baseline && is_new {
+        for member in if members.is_empty() {
+            &only_itself
+        } else {
+            members
+        } {
+            record_baseline(*member, settings)?;
+        }
+    } else if baseline {
+        AttestError::new(
+            SqlState::ERRCODE_SUCCESSFUL_COMPLETION,
+            format!("{name} was attached before: no new baseline"),
+        )
+        .notice();
+    }
+    Ok(())
+}
+
+fn record_baseline(member: pg_sys::Oid, settings: &TableSettings) -> Result<()> {
+    let opened = OpenRelation::table(member, LOCK);
+    if opened.relation().kind() != 'r' {
+        return Ok(());
+    }
+    let argument = triggers::argument(settings)?;
+    let plan = table_plan::of_relation(opened.relation(), Some(&argument))?;
+    baseline::record(member, &plan)?;
+    Ok(())
+}
+
+fn detach_by_owner(target: Option<pg_sys::Oid>, reason: Option<&str>) -> Result<()> {
+    let target = required(target, "target")?;
+    let reason = required_reason(reason)?;
+    drop(OpenRelation::table(target, LOCK));
+    target::check_owner(target)?;
+    detach_table(target, reason)
+}
+
+/// The reason of a detach: switching the audit off is itself recorded, and says why.
+pub fn required_reason(reason: Option<&str>) -> Result<&str> {
+    reason
+        .filter(|reason| !reason.trim().is_empty())
+        .ok_or_else(|| {
+            AttestError::new(
+                SqlState::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                "a reason is needed to detach",
+            )
+            .detail("Detaching ends the audit of the table, and the log keeps why.")
+            .hint("SELECT audit.detach('…', reason => 'why');")
+        })
+}
+
+/// Detaches a table whose owner asked for it.
+pub fn detach_table(target: pg_sys::Oid, reason: &str) -> Result<()> {
+    let _superuser = ActAsSuperuser::new();
+    let _own = ddl::OwnDdl::new();
+    if registry::settings_of(target)?.is_none() {
+        return Err(AttestError::new(
+            SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("{} is not attached", catalog::qualified_name(target)),
+        )
+        .hint("SELECT * FROM audit.attachments; shows what is."));
+    }
+    let is_partitioned = OpenRelation::table(target, LOCK).relation().kind() == 'p';
+    let members = if is_partitioned {
+        catalog::inheritors(target, LOCK)
+    } else {
+        vec![target]
+    };
+    for member in members {
+        triggers::remove(member)?;
+    }
+    registry::remove(target)?;
+    record(
+        target,
+        EventKind::System,
+        "detach",
+        Some(reason),
+        Map::new(),
+    )
+}
+
+/// Writes an event about a table.
+pub fn record(
+    table: pg_sys::Oid,
+    kind: EventKind,
+    action: &str,
+    reason: Option<&str>,
+    said: Map<String, Json>,
+) -> Result<()> {
+    let opened = OpenRelation::table(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    let relation = opened.relation();
+    let name = TableName::new(
+        table,
+        &catalog::namespace_name(relation.namespace()),
+        &relation.name(),
+    );
+    record_named(&name, kind, action, reason, None, said)
+}
+
+/// Writes an event about a table that may be gone.
+pub fn record_named(
+    table: &TableName,
+    kind: EventKind,
+    action: &str,
+    reason: Option<&str>,
+    description: Option<&str>,
+    said: Map<String, Json>,
+) -> Result<()> {
+    let mut context = ddl::outer_context();
+    if let Some(reason) = reason {
+        context.reason = Some(Varlena::text(reason.as_bytes()));
+    }
+    let action = Varlena::text(action.as_bytes());
+    let description = description.map(|text| Varlena::text(text.as_bytes()));
+    let said = Context::extra_with(said);
+    let event = Event {
+        table: Some(table),
+        action: Some(&action),
+        description: description.as_ref(),
+        context: said.as_ref(),
+        ..Event::new(kind, statement::current())
+    };
+    writer::write_one(&event, &context)
+}
+
+fn required<T>(value: Option<T>, name: &str) -> Result<T> {
+    value.ok_or_else(|| {
+        AttestError::new(
+            SqlState::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            format!("{name} must not be null"),
+        )
+    })
+}

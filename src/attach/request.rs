@@ -1,0 +1,235 @@
+//! The settings that a caller asks for, checked against the table.
+
+use crate::error::{AttestError, Result, SqlState};
+use crate::pg::relation::RelationRef;
+use crate::settings;
+use crate::table_plan::{CaptureMode, OnTruncate, TableSettings};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+/// What a column's name contains when its values look secret.
+const SECRET: [&str; 9] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "private_key",
+    "credential",
+];
+
+const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
+
+/// The arguments of `audit.attach`, as the SQL function hands them over.
+#[derive(Deserialize)]
+struct Request {
+    capture: Option<String>,
+    operations: Option<Vec<String>>,
+    exclude: Option<Vec<String>>,
+    mask: Option<Vec<String>>,
+    key_columns: Option<Vec<String>>,
+    require: Option<Vec<String>>,
+    on_truncate: Option<String>,
+    skip_unchanged: Option<bool>,
+}
+
+/// What to do with a column that the table does not have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Strictness {
+    /// Refuse it: the caller named this very table.
+    Exact,
+    /// Leave it out: the settings are for a whole schema.
+    WhereItApplies,
+}
+
+/// Settings for the table, or why not.
+pub fn parse(
+    table: RelationRef<'_>,
+    request: &Json,
+    strictness: Strictness,
+) -> Result<TableSettings> {
+    let request: Request =
+        serde_json::from_value(request.clone()).map_err(|error| invalid(&error.to_string()))?;
+    let columns: Vec<String> = table
+        .column_names()
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .collect();
+    let exclude = existing(
+        request.exclude.unwrap_or_default(),
+        "exclude",
+        &columns,
+        strictness,
+    )?;
+    let key_columns = request
+        .key_columns
+        .map(|names| existing(names, "key_columns", &columns, strictness))
+        .transpose()?;
+    let names = table.column_names();
+    let key: Vec<String> = key_columns.clone().unwrap_or_else(|| {
+        table
+            .key_columns()
+            .into_iter()
+            .filter_map(|index| names.get(index).cloned())
+            .collect()
+    });
+
+    let mask_secrets = request.mask.is_none();
+    let mask = match request.mask {
+        Some(names) => existing(names, "mask", &columns, strictness)?,
+        None => secrets(&columns, |name| {
+            exclude.contains(name) || key.contains(name)
+        }),
+    };
+    for (list, what) in [(&exclude, "excluded"), (&mask, "masked")] {
+        if let Some(name) = list.iter().find(|name| key.contains(name)) {
+            return Err(AttestError::new(
+                SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("column \"{name}\" cannot be {what}"),
+            )
+            .detail("It belongs to the row's key, which every event shows.")
+            .hint("Choose other columns with key_columns, or leave this one visible."));
+        }
+    }
+    if mask_secrets && !mask.is_empty() {
+        AttestError::new(
+            SqlState::ERRCODE_SUCCESSFUL_COMPLETION,
+            format!(
+                "masking columns whose names look secret: {}",
+                mask.join(", ")
+            ),
+        )
+        .hint("Give mask => '{…}' to choose yourself, mask => '{}' for none.")
+        .notice();
+    }
+    Ok(TableSettings {
+        capture: choice(
+            request.capture.as_deref(),
+            "capture",
+            &[("full", CaptureMode::Full), ("diff", CaptureMode::Diff)],
+        )?,
+        operations: operations(request.operations)?,
+        exclude,
+        mask,
+        mask_secrets,
+        key_columns,
+        require: required_fields(request.require.unwrap_or_default())?,
+        on_truncate: choice(
+            request.on_truncate.as_deref(),
+            "on_truncate",
+            &[
+                ("record", OnTruncate::Record),
+                ("rows", OnTruncate::Rows),
+                ("forbid", OnTruncate::Forbid),
+            ],
+        )?,
+        skip_unchanged: request.skip_unchanged.unwrap_or(true),
+    })
+}
+
+/// The columns whose names look secret.
+pub fn secrets(columns: &[String], is_exempt: impl Fn(&String) -> bool) -> Vec<String> {
+    let looks_secret = |name: &&String| {
+        let name = name.to_lowercase();
+        SECRET.iter().any(|part| name.contains(part))
+    };
+    columns
+        .iter()
+        .filter(looks_secret)
+        .filter(|name| !is_exempt(name))
+        .cloned()
+        .collect()
+}
+
+fn existing(
+    names: Vec<String>,
+    argument: &str,
+    columns: &[String],
+    strictness: Strictness,
+) -> Result<Vec<String>> {
+    if strictness == Strictness::WhereItApplies {
+        return Ok(names
+            .into_iter()
+            .filter(|name| columns.contains(name))
+            .collect());
+    }
+    match names.iter().find(|name| !columns.contains(name)) {
+        None => Ok(names),
+        Some(unknown) => Err(AttestError::new(
+            SqlState::ERRCODE_UNDEFINED_COLUMN,
+            format!("column \"{unknown}\" in {argument} does not exist"),
+        )
+        .hint(format!("The table has: {}.", columns.join(", ")))),
+    }
+}
+
+/// The first of the choices is the default.
+fn choice<T: Copy>(given: Option<&str>, argument: &str, choices: &[(&str, T)]) -> Result<T> {
+    let Some(given) = given else {
+        return Ok(choices[0].1);
+    };
+    choices
+        .iter()
+        .find(|(name, _)| *name == given)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let known: Vec<String> = choices
+                .iter()
+                .map(|(name, _)| format!("'{name}'"))
+                .collect();
+            AttestError::new(
+                SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("{argument} cannot be '{given}'"),
+            )
+            .hint(format!("It is one of {}.", known.join(", ")))
+        })
+}
+
+fn operations(given: Option<Vec<String>>) -> Result<Vec<String>> {
+    let Some(given) = given else {
+        return Ok(OPERATIONS.map(String::from).to_vec());
+    };
+    if let Some(unknown) = given
+        .iter()
+        .find(|name| !OPERATIONS.contains(&name.as_str()))
+    {
+        return Err(AttestError::new(
+            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("unknown operation '{unknown}'"),
+        )
+        .hint(format!("Known are {}.", OPERATIONS.join(", "))));
+    }
+    if given.is_empty() {
+        return Err(AttestError::new(
+            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+            "operations must not be empty",
+        )
+        .hint("audit.detach() ends the audit of a table."));
+    }
+    // In one order, so that the same settings are equal.
+    Ok(OPERATIONS
+        .iter()
+        .filter(|name| given.iter().any(|given| given == *name))
+        .map(|name| (*name).to_owned())
+        .collect())
+}
+
+fn required_fields(given: Vec<String>) -> Result<Vec<String>> {
+    for field in &given {
+        if field == "extra" {
+            return Err(invalid("extra cannot be required; it is free-form"));
+        }
+        settings::context_setting(field)?;
+    }
+    Ok(given)
+}
+
+fn invalid(why: &str) -> AttestError {
+    AttestError::new(
+        SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+        "invalid settings",
+    )
+    .detail(format!("{why}."))
+}

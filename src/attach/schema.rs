@@ -1,0 +1,114 @@
+//! `audit.attach_schema`: the present and future tables of a schema.
+
+use super::{ddl, detach_table, registry, request, required, required_reason, target};
+use crate::error::{AttestError, Result, SqlState, or_raise};
+use crate::pg::catalog;
+use crate::pg::relation::OpenRelation;
+use crate::pg::role::ActAsSuperuser;
+use pgrx::prelude::*;
+use serde_json::Value as Json;
+use std::ffi::CString;
+
+/// `audit.attach_schema_with(schema_name name, settings jsonb, baseline boolean)`: what `audit.attach_schema` calls.
+#[pg_extern(sql = false)]
+fn attach_schema_with(
+    schema_name: Option<&std::ffi::CStr>,
+    settings: pgrx::JsonB,
+    baseline: Option<bool>,
+) {
+    or_raise(attach_schema(
+        schema_name,
+        &settings.0,
+        baseline.unwrap_or(false),
+    ));
+}
+
+/// `audit.detach_schema(schema_name name, reason text)`.
+#[pg_extern(sql = false)]
+fn detach_schema(schema_name: Option<&std::ffi::CStr>, reason: Option<&str>) {
+    or_raise(detach_all(schema_name, reason));
+}
+
+fn owned_schema(name: Option<&std::ffi::CStr>) -> Result<pg_sys::Oid> {
+    let name = required(name, "schema_name")?;
+    let shown = name.to_string_lossy();
+    let Some(schema) = catalog::namespace_oid(&CString::from(name)) else {
+        return Err(AttestError::new(
+            SqlState::ERRCODE_INVALID_SCHEMA_NAME,
+            format!("schema \"{shown}\" does not exist"),
+        )
+        .hint("\\dn lists the schemas."));
+    };
+    if shown.starts_with("pg_") || shown == "information_schema" || shown == "audit" {
+        return Err(AttestError::new(
+            SqlState::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("cannot attach schema \"{shown}\""),
+        )
+        .detail("It belongs to the system.")
+        .hint("Attach the schemas of your application."));
+    }
+    if !catalog::owns_namespace(schema) {
+        return Err(AttestError::new(
+            SqlState::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("must be owner of schema {shown}"),
+        )
+        .hint(
+            "Only a schema's owner or a superuser decides whether and how its tables are audited.",
+        ));
+    }
+    Ok(schema)
+}
+
+fn attach_schema(name: Option<&std::ffi::CStr>, settings: &Json, baseline: bool) -> Result<()> {
+    let schema = owned_schema(name)?;
+    let tables: Vec<pg_sys::Oid> = {
+        let _superuser = ActAsSuperuser::new();
+        registry::all(
+            "SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relnamespace = $1 AND c.relkind IN ('r', 'p', 'f') \
+             AND NOT c.relispartition AND c.relpersistence <> 't' ORDER BY c.relname",
+            &[schema.into()],
+        )?
+    };
+    for table in &tables {
+        target::check_owner(*table)?;
+    }
+    for table in tables {
+        attach_where_possible(table, settings, baseline)?;
+    }
+    let _superuser = ActAsSuperuser::new();
+    registry::put_schema(schema, settings)
+}
+
+/// Attaches a table of an attached schema; one that cannot be attached is named in a notice.
+pub fn attach_where_possible(table: pg_sys::Oid, settings: &Json, baseline: bool) -> Result<()> {
+    let opened = OpenRelation::table(table, super::LOCK);
+    if let Err(refusal) = target::check(opened.relation()) {
+        refusal.notice();
+        return Ok(());
+    }
+    let settings = request::parse(
+        opened.relation(),
+        settings,
+        request::Strictness::WhereItApplies,
+    )?;
+    drop(opened);
+    super::attach(table, &settings, baseline)
+}
+
+fn detach_all(name: Option<&std::ffi::CStr>, reason: Option<&str>) -> Result<()> {
+    let reason = required_reason(reason)?;
+    let schema = owned_schema(name)?;
+    let tables = {
+        let _superuser = ActAsSuperuser::new();
+        let _own = ddl::OwnDdl::new();
+        registry::remove_schema(schema)?;
+        registry::tables_in(schema)?
+    };
+    for table in &tables {
+        target::check_owner(*table)?;
+    }
+    for table in tables {
+        detach_table(table, reason)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Who acts and why: read once per statement, the same for all of its events.
+
+use super::sqlcommenter;
+use crate::pg::cell::Backend;
+use crate::pg::datum::Varlena;
+use crate::pg::{context_source as source, fmgr, invalidation};
+use crate::settings::{self, ContextSetting};
+use pgrx::pg_sys;
+use serde_json::{Map, Value as Json};
+use std::cell::{OnceCell, RefCell};
+
+/// The longest id that is kept: ids are indexed, and a btree entry has to fit on a third of a page.
+pub const MAX_ID_BYTES: usize = 1000;
+
+/// The context of a statement.
+pub struct Context {
+    pub session_user: Varlena,
+    pub effective_role: Varlena,
+    pub app_user_id: Option<Varlena>,
+    pub request_id: Option<Varlena>,
+    pub process_id: Option<Varlena>,
+    pub session_id: Option<Varlena>,
+    pub tenant_id: Option<Varlena>,
+    pub reason: Option<Varlena>,
+    pub application_name: Option<Varlena>,
+    pub client_addr: Option<Varlena>,
+    pub backend_pid: i32,
+    /// `audit.context`, and the session's time zone where it is not UTC.
+    pub extra: Option<Varlena>,
+}
+
+impl Context {
+    /// The context now in force.
+    pub fn current() -> Self {
+        let comment = Comment::of_statement();
+        let read =
+            |field: &str| field_value(field, &comment).map(|value| Varlena::text(value.as_bytes()));
+        let application_name = source::application_name();
+        Self {
+            session_user: role(source::session_user()),
+            effective_role: role(source::current_user()),
+            app_user_id: read("app_user_id"),
+            request_id: read("request_id"),
+            process_id: read("process_id"),
+            session_id: read("session_id"),
+            tenant_id: read("tenant_id"),
+            reason: read("reason"),
+            application_name: (!application_name.is_empty())
+                .then(|| Varlena::text(application_name)),
+            client_addr: client_address(),
+            backend_pid: source::backend_pid(),
+            extra: extra_of_session(),
+        }
+    }
+
+    /// The session's context with more keys: for events that say more.
+    pub fn extra_with(additional: Map<String, Json>) -> Option<Varlena> {
+        let mut object = session_object();
+        object.extend(additional);
+        to_jsonb(object)
+    }
+}
+
+/// The statement's sqlcommenter comment, if it is to be read.
+struct Comment(Option<String>);
+
+impl Comment {
+    fn of_statement() -> Self {
+        if !settings::READ_SQLCOMMENTER.get() {
+            return Self(None);
+        }
+        Self(source::client_statement().map(source::to_utf8))
+    }
+}
+
+/// The value of a context field: the setting's, else the comment's.
+fn field_value(field: &str, comment: &Comment) -> Option<String> {
+    let setting = settings::CONTEXT_SETTINGS
+        .iter()
+        .find(|setting| setting.field == field)?;
+    let value = setting_value(setting).or_else(|| {
+        let statement = comment.0.as_deref()?;
+        let found = sqlcommenter::find(statement, field);
+        if field == "request_id" {
+            found.or_else(|| sqlcommenter::trace_id(statement))
+        } else {
+            found
+        }
+    })?;
+    Some(if field == "reason" { value } else { cut(value) })
+}
+
+/// A setting's value; empty is none.
+pub fn setting_value(setting: &ContextSetting) -> Option<String> {
+    let value = setting.setting.get()?;
+    (!value.is_empty()).then(|| source::to_utf8(value.as_bytes()))
+}
+
+/// Whether the field has a value now: for `require`.
+pub fn is_set(field: &str) -> bool {
+    field_value(field, &Comment::of_statement()).is_some()
+}
+
+fn cut(mut value: String) -> String {
+    if value.len() > MAX_ID_BYTES {
+        let end = (0..=MAX_ID_BYTES)
+            .rev()
+            .find(|at| value.is_char_boundary(*at))
+            .unwrap_or(0);
+        value.truncate(end);
+        value.push('…');
+    }
+    value
+}
+
+/// A role's name, remembered until some role changes.
+fn role(oid: pg_sys::Oid) -> Varlena {
+    type Names = (u64, Vec<(pg_sys::Oid, Varlena)>);
+    static NAMES: Backend<RefCell<Names>> = Backend::refcell((0, Vec::new()));
+    let epoch = invalidation::epoch();
+    {
+        let names = NAMES.borrow();
+        if names.0 == epoch
+            && let Some((_, name)) = names.1.iter().find(|(known, _)| *known == oid)
+        {
+            return name.clone();
+        }
+    }
+    let name = Varlena::text(&source::role_name(oid));
+    let mut names = NAMES.borrow_mut();
+    if names.0 != epoch || names.1.len() >= 16 {
+        names.1.clear();
+        names.0 = epoch;
+    }
+    names.1.push((oid, name.clone()));
+    name
+}
+
+fn client_address() -> Option<Varlena> {
+    static ADDRESS: Backend<OnceCell<Option<Varlena>>> = Backend::once();
+    ADDRESS
+        .get_or_init(|| source::client_address().map(Varlena::whole))
+        .clone()
+}
+
+/// `audit.context` and the time zone as jsonb, remembered while neither changes.
+fn extra_of_session() -> Option<Varlena> {
+    type Remembered = (Option<std::ffi::CString>, Vec<u8>, Option<Varlena>);
+    static LAST: Backend<RefCell<Option<Remembered>>> = Backend::refcell(None);
+    let setting = settings::CONTEXT.get();
+    let zone = source::session_time_zone();
+    if let Some((known_setting, known_zone, extra)) = LAST.borrow().as_ref()
+        && *known_setting == setting
+        && known_zone == zone
+    {
+        return extra.clone();
+    }
+    let extra = to_jsonb(session_object());
+    *LAST.borrow_mut() = Some((setting, zone.to_vec(), extra.clone()));
+    extra
+}
+
+fn session_object() -> Map<String, Json> {
+    let mut object = Map::new();
+    let zone = source::session_time_zone();
+    if !matches!(zone, b"UTC" | b"Etc/UTC" | b"GMT") {
+        object.insert("time_zone".into(), source::to_utf8(zone).into());
+    }
+    if let Some(text) = settings::context_setting("extra")
+        .ok()
+        .and_then(setting_value)
+    {
+        match serde_json::from_str(&text) {
+            Ok(Json::Object(more)) => object.extend(more),
+            // SET takes any text; the write goes on, and what was meant is kept.
+            _ => {
+                object.insert("unparsed".into(), text.into());
+            }
+        }
+    }
+    object
+}
+
+/// The object as jsonb; None when it is empty. JSONB has no `\u0000`: it is left out.
+fn to_jsonb(object: Map<String, Json>) -> Option<Varlena> {
+    if object.is_empty() {
+        return None;
+    }
+    let json = Json::Object(object).to_string().replace("\\u0000", "");
+    fmgr::jsonb_from_json(&json).map(Varlena::whole)
+}

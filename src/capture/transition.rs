@@ -1,0 +1,313 @@
+//! Rows into events: a recorder for one statement, and the pairing of OLD with NEW.
+
+use super::context::Context;
+use super::event::{Event, EventKind, TableName};
+use super::image::{self, ImageBuilder};
+use super::writer::Writer;
+use crate::error::Result;
+use crate::pg::datum::Varlena;
+use crate::pg::memory;
+use crate::pg::pinned::Pinned;
+use crate::pg::slot::{Row, Slot};
+use crate::pg::tuplestore::TransitionTable;
+use crate::table_plan::{CaptureMode, TablePlan};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+/// Values are detoasted and printed into a context that is emptied after this many rows, or bytes of images.
+const SCRATCH_ROWS: usize = 256;
+const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// Records the rows of one statement on one table.
+pub struct Recorder<'a> {
+    plan: &'a TablePlan,
+    statement: i32,
+    table: TableName,
+    context: &'a Context,
+    event_context: Option<&'a Varlena>,
+    writer: Option<Writer<'a>>,
+    images: ImageBuilder,
+    scratch: memory::Context,
+    scratch_rows: usize,
+    scratch_bytes: usize,
+    key_scratch: Vec<u8>,
+    old_values: Varlena,
+    new_values: Varlena,
+    row_key: Varlena,
+    old_row_key: Varlena,
+    changed: Vec<bool>,
+    /// The columns that `changed_names` names: most statements change the same columns in every row.
+    named: Vec<bool>,
+    changed_names: Varlena,
+    _pinned: Pinned,
+}
+
+impl<'a> Recorder<'a> {
+    pub fn new(plan: &'a TablePlan, statement: i32, context: &'a Context) -> Self {
+        Self {
+            plan,
+            statement,
+            table: TableName::new(
+                plan.identity.oid,
+                &plan.identity.schema,
+                &plan.identity.table,
+            ),
+            context,
+            event_context: None,
+            writer: None,
+            images: ImageBuilder::default(),
+            scratch: memory::Context::short_lived(c"pg_attest rows"),
+            scratch_rows: 0,
+            scratch_bytes: 0,
+            key_scratch: Vec::new(),
+            old_values: Varlena::default(),
+            new_values: Varlena::default(),
+            row_key: Varlena::default(),
+            old_row_key: Varlena::default(),
+            changed: Vec::new(),
+            named: Vec::new(),
+            changed_names: Varlena::default(),
+            _pinned: Pinned::new(plan.pin_names),
+        }
+    }
+
+    /// Events carry this instead of the statement's own context.
+    pub fn with_context(mut self, context: Option<&'a Varlena>) -> Self {
+        self.event_context = context;
+        self
+    }
+
+    /// An `insert` or `snapshot` event.
+    pub fn appeared(&mut self, kind: EventKind, new: Row<'_>) -> Result<()> {
+        let entered = self.scratch.enter();
+        self.images
+            .build(self.plan, new, None, &mut self.new_values);
+        let has_key = image::row_key(self.plan, new, &mut self.key_scratch, &mut self.row_key);
+        drop(entered);
+        let event = Event {
+            table: Some(&self.table),
+            row_key: has_key.then_some(&self.row_key),
+            new_values: Some(&self.new_values),
+            context: self.event_context,
+            ..Event::new(kind, self.statement)
+        };
+        append(&mut self.writer, self.context, &event)?;
+        self.row_done();
+        Ok(())
+    }
+
+    /// A `delete` event.
+    pub fn vanished(&mut self, old: Row<'_>) -> Result<()> {
+        let entered = self.scratch.enter();
+        self.images
+            .build(self.plan, old, None, &mut self.old_values);
+        let has_key = image::row_key(self.plan, old, &mut self.key_scratch, &mut self.row_key);
+        drop(entered);
+        let event = Event {
+            table: Some(&self.table),
+            row_key: has_key.then_some(&self.row_key),
+            old_values: Some(&self.old_values),
+            context: self.event_context,
+            ..Event::new(EventKind::Delete, self.statement)
+        };
+        append(&mut self.writer, self.context, &event)?;
+        self.row_done();
+        Ok(())
+    }
+
+    /// An `update` event, unless nothing recorded changed and that is to be skipped.
+    pub fn changed(&mut self, old: Row<'_>, new: Row<'_>) -> Result<()> {
+        let plan = self.plan;
+        let entered = self.scratch.enter();
+        let any = image::changed(plan, old, new, &mut self.changed);
+        if !any && plan.settings.skip_unchanged {
+            drop(entered);
+            self.row_done();
+            return Ok(());
+        }
+        let selected =
+            (plan.settings.capture == CaptureMode::Diff).then_some(self.changed.as_slice());
+        self.images.build(plan, old, selected, &mut self.old_values);
+        self.images.build(plan, new, selected, &mut self.new_values);
+        let has_key = image::row_key(plan, new, &mut self.key_scratch, &mut self.row_key);
+        let had_key = image::row_key(plan, old, &mut self.key_scratch, &mut self.old_row_key);
+        if self.named != self.changed {
+            self.named.clone_from(&self.changed);
+            let names = plan
+                .table_order
+                .iter()
+                .filter(|position| self.named[**position]);
+            self.changed_names
+                .set_text_array(names.map(|position| plan.columns[*position].column.name()));
+        }
+        drop(entered);
+        let moved = had_key && (!has_key || self.row_key != self.old_row_key);
+        let event = Event {
+            table: Some(&self.table),
+            row_key: has_key.then_some(&self.row_key),
+            old_row_key: moved.then_some(&self.old_row_key),
+            old_values: Some(&self.old_values),
+            new_values: Some(&self.new_values),
+            changed_columns: any.then_some(&self.changed_names),
+            context: self.event_context,
+            ..Event::new(EventKind::Update, self.statement)
+        };
+        append(&mut self.writer, self.context, &event)?;
+        self.row_done();
+        Ok(())
+    }
+
+    fn row_done(&mut self) {
+        self.scratch_rows += 1;
+        self.scratch_bytes += self.old_values.bytes().len() + self.new_values.bytes().len();
+        if self.scratch_rows >= SCRATCH_ROWS || self.scratch_bytes >= SCRATCH_BYTES {
+            self.scratch.reset();
+            self.scratch_rows = 0;
+            self.scratch_bytes = 0;
+            pgrx::check_for_interrupts!();
+        }
+    }
+
+    /// Writes what is waiting; returns how many events it was.
+    pub fn finish(self) -> u64 {
+        self.writer.map_or(0, Writer::finish)
+    }
+
+    /// Records an UPDATE whose transition tables hold different numbers of rows: a BEFORE trigger of the target partition
+    /// swallowed moved rows, which left OLD rows without NEW ones. Both tables are in the order of the scan.
+    ///
+    /// Rows whose key stands on both sides are pairs; they divide the rest into gaps. In a gap without NEW rows the OLD ones were
+    /// deleted; in one with NEW rows these pair up in order, for then the key itself was changed. Linear in time; takes 8
+    /// bytes of memory per NEW row, in this case alone.
+    fn unequal(&mut self, old: &mut Side, new: &mut Side) -> Result<()> {
+        if self.plan.key.is_empty() {
+            while old.advance() {
+                self.vanished(old.row())?;
+            }
+            while new.advance() {
+                self.appeared(EventKind::Insert, new.row())?;
+            }
+            return Ok(());
+        }
+        let hasher = RandomState::new();
+        let mut new_keys = HashSet::new();
+        while new.advance() {
+            new_keys.insert(self.key_hash(&hasher, new.row()));
+            self.row_done();
+        }
+        let mut old_keys = HashSet::new();
+        while old.advance() {
+            old_keys.insert(self.key_hash(&hasher, old.row()));
+            self.row_done();
+        }
+        let both: HashSet<u64> = new_keys.intersection(&old_keys).copied().collect();
+        drop((new_keys, old_keys));
+        old.rewind();
+        new.rewind();
+        let mut has_old = old.advance();
+        let mut has_new = new.advance();
+        while has_old || has_new {
+            let old_key = if has_old {
+                self.key_hash(&hasher, old.row())
+            } else {
+                0
+            };
+            let new_key = if has_new {
+                self.key_hash(&hasher, new.row())
+            } else {
+                0
+            };
+            let old_pairs = has_old && both.contains(&old_key);
+            let new_pairs = has_new && both.contains(&new_key);
+            let is_pair =
+                has_old && has_new && old_pairs == new_pairs && (!old_pairs || old_key == new_key);
+            if is_pair {
+                self.changed(old.row(), new.row())?;
+                has_old = old.advance();
+                has_new = new.advance();
+            } else if has_old && !old_pairs {
+                self.vanished(old.row())?;
+                has_old = old.advance();
+            } else if has_new {
+                self.appeared(EventKind::Insert, new.row())?;
+                has_new = new.advance();
+            } else {
+                self.vanished(old.row())?;
+                has_old = old.advance();
+            }
+        }
+        Ok(())
+    }
+
+    fn key_hash(&mut self, hasher: &RandomState, row: Row<'_>) -> u64 {
+        let _entered = self.scratch.enter();
+        image::row_key(self.plan, row, &mut self.key_scratch, &mut self.row_key);
+        hasher.hash_one(self.row_key.bytes())
+    }
+}
+
+fn append<'a>(
+    writer: &mut Option<Writer<'a>>,
+    context: &'a Context,
+    event: &Event<'_>,
+) -> Result<()> {
+    let writer = match writer {
+        Some(writer) => writer,
+        None => writer.insert(Writer::open(context)?),
+    };
+    writer.append(event)
+}
+
+/// One side of a statement: a transition table and the row that was read from it.
+pub struct Side {
+    table: TransitionTable,
+    slot: Slot,
+}
+
+impl Side {
+    pub fn new(table: TransitionTable, slot: Slot) -> Self {
+        Self { table, slot }
+    }
+
+    pub fn len(&self) -> i64 {
+        self.table.len()
+    }
+
+    fn advance(&mut self) -> bool {
+        self.table.next_into(&mut self.slot)
+    }
+
+    fn row(&self) -> Row<'_> {
+        self.slot.row()
+    }
+
+    fn rewind(&mut self) {
+        self.table.rewind();
+    }
+}
+
+/// Records what a statement did.
+pub fn record(recorder: &mut Recorder<'_>, old: Option<Side>, new: Option<Side>) -> Result<()> {
+    match (old, new) {
+        (Some(mut old), Some(mut new)) => {
+            if old.len() != new.len() {
+                return recorder.unequal(&mut old, &mut new);
+            }
+            while old.advance() && new.advance() {
+                recorder.changed(old.row(), new.row())?;
+            }
+        }
+        (Some(mut old), None) => {
+            while old.advance() {
+                recorder.vanished(old.row())?;
+            }
+        }
+        (None, Some(mut new)) => {
+            while new.advance() {
+                recorder.appeared(EventKind::Insert, new.row())?;
+            }
+        }
+        (None, None) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! The trigger functions that `audit.attach()` puts on a table.
+//!
+//! | function | trigger | does |
+//! | --- | --- | --- |
+//! | `capture_order` | BEFORE STATEMENT | stamps the order, checks `require` |
+//! | `capture_statement` | AFTER STATEMENT | takes the stamp off, records the transition tables if there are any |
+//! | `capture_row` | AFTER ROW | records one row: logical-replication apply, inheritance trees |
+//! | `capture_truncate` | BEFORE TRUNCATE | records or refuses |
+
+use super::context::{self, Context};
+use super::event::EventKind;
+use super::transition::{self, Recorder, Side};
+use super::{statement, truncate};
+use crate::error::{AttestError, Result, SqlState};
+use crate::pg::trigger::{Firing, Operation, trigger_function};
+use crate::table_plan::{self, TablePlan};
+
+trigger_function!(
+    pg_attest_capture_order,
+    pg_finfo_pg_attest_capture_order,
+    Firing,
+    order
+);
+trigger_function!(
+    pg_attest_capture_statement,
+    pg_finfo_pg_attest_capture_statement,
+    Firing,
+    after_statement
+);
+trigger_function!(
+    pg_attest_capture_row,
+    pg_finfo_pg_attest_capture_row,
+    Firing,
+    after_row
+);
+trigger_function!(
+    pg_attest_capture_truncate,
+    pg_finfo_pg_attest_capture_truncate,
+    Firing,
+    truncate::before
+);
+
+fn order(firing: &Firing<'_>) -> Result<()> {
+    let plan = table_plan::of_relation(firing.relation(), firing.argument())?;
+    check_required(&plan)?;
+    statement::open(firing.relation().oid(), firing.operation());
+    Ok(())
+}
+
+/// Refuses a statement that lacks what `require` asks for.
+pub fn check_required(plan: &TablePlan) -> Result<()> {
+    let Some(missing) = plan
+        .settings
+        .require
+        .iter()
+        .find(|field| !context::is_set(field))
+    else {
+        return Ok(());
+    };
+    Err(AttestError::new(
+        SqlState::ERRCODE_CHECK_VIOLATION,
+        format!("changes of {}.{} need a {missing}", plan.identity.schema, plan.identity.table),
+    )
+    .detail(format!("The table is attached with require => '{{{}}}'.", plan.settings.require.join(",")))
+    .hint(format!("SET LOCAL audit.{missing} = '…' in this transaction, or call audit.set_context({missing} => '…').")))
+}
+
+fn after_statement(firing: &Firing<'_>) -> Result<()> {
+    let relation = firing.relation();
+    let statement = statement::close(relation.oid(), firing.operation());
+    let old = firing
+        .old_table()
+        .map(|table| Side::new(table, firing.new_slot()));
+    let new = firing
+        .new_table()
+        .map(|table| Side::new(table, firing.new_slot()));
+    if old.as_ref().map_or(0, Side::len) + new.as_ref().map_or(0, Side::len) == 0 {
+        return Ok(());
+    }
+    let plan = table_plan::of_relation(relation, firing.argument())?;
+    let context = Context::current();
+    let mut recorder = Recorder::new(&plan, statement, &context);
+    transition::record(&mut recorder, old, new)?;
+    recorder.finish();
+    Ok(())
+}
+
+fn after_row(firing: &Firing<'_>) -> Result<()> {
+    let relation = firing.relation();
+    let plan = table_plan::of_relation(relation, firing.argument())?;
+    let above = |oid| oid == relation.oid() || plan.ancestors.contains(&oid);
+    let stamped = statement::innermost_open(above, firing.operation());
+    if firing.is_replica_only() && stamped.is_some() {
+        // The executor is at work, not logical-replication apply: the statement triggers record the row.
+        return Ok(());
+    }
+    let context = Context::current();
+    let mut recorder = Recorder::new(&plan, stamped.unwrap_or_else(statement::current), &context);
+    match (firing.operation(), firing.rows()) {
+        (Operation::Insert, (_, Some(new))) => recorder.appeared(EventKind::Insert, new)?,
+        (Operation::Delete, (Some(old), _)) => recorder.vanished(old)?,
+        (_, (Some(old), Some(new))) => recorder.changed(old, new)?,
+        _ => {}
+    }
+    recorder.finish();
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! One way to raise an error: SQLSTATE, what happened, detail with the value, hint with the next step.
+//!
+//! Messages follow PostgreSQL's style guide: the primary message in lower case without a full stop,
+//! detail and hint as sentences.
+
+use pgrx::PgLogLevel;
+pub use pgrx::PgSqlErrorCode as SqlState;
+use pgrx::pg_sys::panic::ErrorReport;
+
+/// An error that a person will read.
+#[derive(Debug)]
+pub struct AttestError {
+    state: SqlState,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+impl AttestError {
+    pub fn new(state: SqlState, message: impl Into<String>) -> Self {
+        Self {
+            state,
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn report(self, level: PgLogLevel) {
+        let mut report = ErrorReport::new(self.state, self.message, "pg_attest");
+        if let Some(detail) = self.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report.report(level);
+    }
+
+    /// Ends the statement with this error.
+    pub fn raise(self) -> ! {
+        self.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR report does not return")
+    }
+
+    /// Tells the client, and goes on.
+    pub fn notice(self) {
+        self.report(PgLogLevel::NOTICE);
+    }
+}
+
+impl From<pgrx::spi::Error> for AttestError {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::new(
+            SqlState::ERRCODE_INTERNAL_ERROR,
+            format!("internal query failed: {error}"),
+        )
+    }
+}
+
+/// What fallible SQL-facing code returns; the entry point raises the error.
+pub type Result<T> = std::result::Result<T, AttestError>;
+
+/// Raises the error, if there is one.
+pub fn or_raise<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => error.raise(),
+    }
+}

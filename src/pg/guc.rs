@@ -1,0 +1,44 @@
+//! Changing settings from code.
+
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// Keeps others from inventing settings under our prefix: a mistyped name is then an error, not a silent no-op.
+pub fn reserve_prefix(prefix: &'static CStr) {
+    // SAFETY: a static C string.
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+}
+
+/// Sets a setting as the session's user would: until the transaction ends, or the session.
+pub fn set(name: &CStr, value: &CStr, is_local: bool) {
+    assign(
+        name,
+        value,
+        if is_local {
+            pg_sys::GucAction::GUC_ACTION_LOCAL
+        } else {
+            pg_sys::GucAction::GUC_ACTION_SET
+        },
+    );
+}
+
+/// Sets a setting until the innermost GUC nest level is closed.
+pub(in crate::pg) fn save(name: &CStr, value: &CStr) {
+    assign(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+}
+
+fn assign(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+    // SAFETY: valid C strings; set_config_option copies them and raises what the setting refuses.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}

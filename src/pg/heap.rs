@@ -1,0 +1,415 @@
+//! Appending rows to a heap and its indexes, as COPY does, without triggers, constraints or privileges.
+//!
+//! Only `capture::writer` uses it, on partitions of `audit.audit_events`. It owes by construction what the executor would
+//! check: the partition bound (see `partition`), NOT NULL and types (see `capture::event`).
+
+use super::memory::Context;
+use super::relation::{OpenRelation, RelationRef};
+use super::slot::clear;
+use super::unwinding;
+use pgrx::pg_sys;
+use std::ptr;
+use std::rc::Rc;
+
+/// Rows are written when this many are waiting, or this many bytes: the sizes that COPY uses give no more.
+const BATCH_ROWS: usize = 500;
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// A field of a row to be appended.
+#[derive(Clone, Copy)]
+pub enum Field<'a> {
+    Null,
+    Int8(i64),
+    Int4(i32),
+    Oid(pg_sys::Oid),
+    /// A whole varlena value, header included.
+    Varlena(&'a [u8]),
+    /// 16 bytes.
+    Uuid(&'a [u8; 16]),
+}
+
+/// What is known of a table's indexes, kept across statements.
+pub struct IndexPlans {
+    simple: Vec<IndexPlan>,
+    /// An index that is not a plain btree is left to the executor, and all others with it.
+    needs_executor: bool,
+    /// Holds the IndexInfos.
+    _home: Context,
+}
+
+struct IndexPlan {
+    oid: pg_sys::Oid,
+    info: *mut pg_sys::IndexInfo,
+    columns: Vec<i32>,
+    unique: bool,
+    /// A partial index is written only where this column is not NULL.
+    not_null: Option<i32>,
+}
+
+impl IndexPlans {
+    /// Reads the indexes of an open table.
+    pub fn of(table: RelationRef<'_>) -> Self {
+        let home = Context::long_lived(c"pg_attest index plans");
+        let mut simple = Vec::new();
+        let mut needs_executor = false;
+        // SAFETY: open table; BuildIndexInfo allocates in `home`, which lives as long as the plans.
+        unsafe {
+            let oids = super::catalog::take_oids(pg_sys::RelationGetIndexList(table.raw()));
+            for oid in oids {
+                let index = OpenRelation::index(oid, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+                let info = home.run(|| pg_sys::BuildIndexInfo(index.raw()));
+                match IndexPlan::simple(oid, info, index.raw()) {
+                    Some(plan) => simple.push(plan),
+                    None => needs_executor = true,
+                }
+            }
+        }
+        Self {
+            simple,
+            needs_executor,
+            _home: home,
+        }
+    }
+}
+
+impl IndexPlan {
+    /// The plan of a btree over plain columns, whose predicate, if any, is `column IS NOT NULL`; None for other indexes.
+    ///
+    /// # Safety
+    /// `info` was built from the open `index`.
+    unsafe fn simple(
+        oid: pg_sys::Oid,
+        info: *mut pg_sys::IndexInfo,
+        index: pg_sys::Relation,
+    ) -> Option<Self> {
+        // SAFETY: by the caller.
+        unsafe {
+            if (*(*index).rd_rel).relam != pg_sys::Oid::from(pg_sys::BTREE_AM_OID)
+                || !(*info).ii_ReadyForInserts
+                || !(*info).ii_ExclusionOps.is_null()
+            {
+                return None;
+            }
+            let count = usize::try_from((*info).ii_NumIndexAttrs).ok()?;
+            let numbers = (*info).ii_IndexAttrNumbers;
+            let columns: Vec<i32> = numbers[..count]
+                .iter()
+                .map(|attnum| i32::from(*attnum))
+                .collect();
+            if columns.iter().any(|attnum| *attnum <= 0) {
+                return None;
+            }
+            let predicate = (*info).ii_Predicate;
+            let not_null = if predicate.is_null() {
+                None
+            } else {
+                Some(not_null_column(predicate)?)
+            };
+            Some(Self {
+                oid,
+                info,
+                columns,
+                unique: (*info).ii_Unique,
+                not_null,
+            })
+        }
+    }
+}
+
+/// The column of a predicate of the form `column IS NOT NULL`.
+///
+/// # Safety
+/// `predicate` is a list of nodes.
+unsafe fn not_null_column(predicate: *mut pg_sys::List) -> Option<i32> {
+    // SAFETY: node tags are checked before the casts.
+    unsafe {
+        if (*predicate).length != 1 {
+            return None;
+        }
+        let node = (*(*predicate).elements)
+            .ptr_value
+            .cast::<pg_sys::NullTest>();
+        if (*node).xpr.type_ != pg_sys::NodeTag::T_NullTest
+            || (*node).nulltesttype != pg_sys::NullTestType::IS_NOT_NULL
+        {
+            return None;
+        }
+        let variable = (*node).arg.cast::<pg_sys::Var>();
+        ((*variable).xpr.type_ == pg_sys::NodeTag::T_Var).then(|| i32::from((*variable).varattno))
+    }
+}
+
+/// Appends rows to one open table.
+pub struct Appender {
+    table: OpenRelation,
+    plans: Rc<IndexPlans>,
+    indexes: Vec<OpenRelation>,
+    executor: Option<ExecutorIndexes>,
+    /// Tuples of the batch; reset at each flush.
+    batch: Context,
+    tuples: Vec<pg_sys::HeapTuple>,
+    slots: Vec<*mut pg_sys::TupleTableSlot>,
+    bytes: usize,
+    bulk: pg_sys::BulkInsertState,
+    command: u32,
+}
+
+impl Appender {
+    /// Starts appending. `command` is the command id that the rows are stamped with.
+    pub fn new(table: OpenRelation, plans: Rc<IndexPlans>, command: u32) -> Self {
+        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        let (indexes, executor) = if plans.needs_executor {
+            (Vec::new(), Some(ExecutorIndexes::open(table.raw())))
+        } else {
+            (
+                plans
+                    .simple
+                    .iter()
+                    .map(|plan| OpenRelation::index(plan.oid, lock))
+                    .collect(),
+                None,
+            )
+        };
+        Self {
+            table,
+            plans,
+            indexes,
+            executor,
+            batch: Context::short_lived(c"pg_attest batch"),
+            tuples: Vec::new(),
+            slots: Vec::new(),
+            bytes: 0,
+            bulk: ptr::null_mut(),
+            command,
+        }
+    }
+
+    /// Adds a row; `fields` are the table's columns in order, of their types.
+    pub fn append<const N: usize>(&mut self, fields: &[Field<'_>; N]) {
+        let mut values = [pg_sys::Datum::from(0usize); N];
+        let mut nulls = [false; N];
+        for (position, field) in fields.iter().enumerate() {
+            values[position] = match field {
+                Field::Null => {
+                    nulls[position] = true;
+                    continue;
+                }
+                Field::Int8(value) => pg_sys::Datum::from(*value),
+                Field::Int4(value) => pg_sys::Datum::from(*value),
+                Field::Oid(value) => pg_sys::Datum::from(*value),
+                Field::Varlena(bytes) => pg_sys::Datum::from(bytes.as_ptr()),
+                Field::Uuid(bytes) => pg_sys::Datum::from(bytes.as_ptr()),
+            };
+        }
+        let raw = self.table.raw();
+        // SAFETY: the arrays have one entry per column (the writer checked the table's shape); heap_form_tuple copies.
+        let length = unsafe {
+            debug_assert_eq!((*(*raw).rd_att).natts as usize, N);
+            let tuple = self.batch.run(|| {
+                pg_sys::heap_form_tuple((*raw).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr())
+            });
+            (*tuple).t_tableOid = (*raw).rd_id;
+            self.tuples.push(tuple);
+            (*tuple).t_len as usize
+        };
+        self.bytes += length;
+        if self.tuples.len() == BATCH_ROWS || self.bytes >= BATCH_BYTES {
+            self.flush(true);
+        }
+    }
+
+    /// Writes what is waiting. `more` tells that further batches are likely: a bulk-insert state, which costs
+    /// 30 µs (a ring of its own buffers), is made only then.
+    fn flush(&mut self, more: bool) {
+        let raw = self.table.raw();
+        let count = self.tuples.len();
+        if count == 0 {
+            return;
+        }
+        if count == 1 && self.executor.is_none() {
+            let tuple = self.tuples[0];
+            // SAFETY: a tuple of this table's type; heap_insert sets its t_self.
+            unsafe {
+                pg_sys::heap_insert(raw, tuple, self.command, 0, self.bulk);
+                self.index_tuple(tuple, &raw mut (*tuple).t_self);
+            }
+        } else {
+            self.multi_insert(more);
+        }
+        self.tuples.clear();
+        self.bytes = 0;
+        self.batch.reset();
+    }
+
+    fn multi_insert(&mut self, more: bool) {
+        let raw = self.table.raw();
+        let count = self.tuples.len();
+        // SAFETY: slots and tuples are of this table's type. The bulk-insert state and the slots live in the caller's
+        // context, not in the batch's, which is reset (a bulk-insert state there crashed the server).
+        unsafe {
+            if more && self.bulk.is_null() {
+                self.bulk = pg_sys::GetBulkInsertState();
+            }
+            while self.slots.len() < count {
+                self.slots.push(pg_sys::MakeSingleTupleTableSlot(
+                    (*raw).rd_att,
+                    &raw const pg_sys::TTSOpsHeapTuple,
+                ));
+            }
+            for (slot, tuple) in self.slots.iter().zip(&self.tuples) {
+                pg_sys::ExecStoreHeapTuple(*tuple, *slot, false);
+            }
+            let slots = self.slots.as_mut_ptr();
+            #[allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation)]
+            // at most BATCH_ROWS
+            let rows = count as i32;
+            self.batch
+                .run(|| pg_sys::heap_multi_insert(raw, slots, rows, self.command, 0, self.bulk));
+            for position in 0..count {
+                let slot = self.slots[position];
+                match &mut self.executor {
+                    Some(executor) => executor.insert(slot),
+                    None => self.index_tuple(self.tuples[position], &raw mut (*slot).tts_tid),
+                }
+                clear(slot);
+            }
+        }
+        pgrx::check_for_interrupts!();
+    }
+
+    /// # Safety
+    /// `tuple` is of this table's type and was stored at `tid`.
+    unsafe fn index_tuple(&self, tuple: pg_sys::HeapTuple, tid: pg_sys::ItemPointer) {
+        let raw = self.table.raw();
+        for (plan, index) in self.plans.simple.iter().zip(&self.indexes) {
+            let mut values = [pg_sys::Datum::from(0usize); pg_sys::INDEX_MAX_KEYS as usize];
+            let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize];
+            // SAFETY: by the caller; the plan's columns are of this table.
+            unsafe {
+                let descriptor = (*raw).rd_att;
+                if let Some(column) = plan.not_null {
+                    let mut is_null = false;
+                    pg_sys::heap_getattr(tuple, column, descriptor, &mut is_null);
+                    if is_null {
+                        continue;
+                    }
+                }
+                for (position, column) in plan.columns.iter().enumerate() {
+                    values[position] =
+                        pg_sys::heap_getattr(tuple, *column, descriptor, &mut nulls[position]);
+                }
+                let unique = if plan.unique {
+                    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
+                } else {
+                    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
+                };
+                // Index tuples are formed in the batch's context, and go with it.
+                self.batch.run(|| {
+                    pg_sys::index_insert(
+                        index.raw(),
+                        values.as_mut_ptr(),
+                        nulls.as_mut_ptr(),
+                        tid,
+                        raw,
+                        unique,
+                        false,
+                        plan.info,
+                    )
+                });
+            }
+        }
+    }
+
+    /// Writes the last batch and closes the table.
+    pub fn finish(mut self) {
+        self.flush(false);
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        if unwinding() {
+            return;
+        }
+        // SAFETY: made by us, given back once; the relations close after this.
+        unsafe {
+            for slot in &self.slots {
+                pg_sys::ExecDropSingleTupleTableSlot(*slot);
+            }
+            if !self.bulk.is_null() {
+                pg_sys::FreeBulkInsertState(self.bulk);
+            }
+        }
+    }
+}
+
+/// The executor's own way into indexes: for expression indexes, other access methods, and what else an administrator adds.
+struct ExecutorIndexes {
+    estate: *mut pg_sys::EState,
+    result: *mut pg_sys::ResultRelInfo,
+}
+
+impl ExecutorIndexes {
+    fn open(table: pg_sys::Relation) -> Self {
+        // SAFETY: what COPY does (src/backend/commands/copyfrom.c); both live in the current context until dropped.
+        unsafe {
+            let estate = pg_sys::CreateExecutorState();
+            let result =
+                pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
+            pg_sys::InitResultRelInfo(result, table, 0, ptr::null_mut(), 0);
+            pg_sys::ExecOpenIndices(result, false);
+            Self { estate, result }
+        }
+    }
+
+    /// # Safety
+    /// `slot` holds a row that was just stored in the table.
+    unsafe fn insert(&mut self, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: by the caller.
+        unsafe {
+            #[cfg(feature = "pg15")]
+            pg_sys::ExecInsertIndexTuples(
+                self.result,
+                slot,
+                self.estate,
+                false,
+                false,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            );
+            #[cfg(not(feature = "pg15"))]
+            pg_sys::ExecInsertIndexTuples(
+                self.result,
+                slot,
+                self.estate,
+                false,
+                false,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                false,
+            );
+            let per_tuple = (*self.estate).es_per_tuple_exprcontext;
+            if !per_tuple.is_null() {
+                pg_sys::MemoryContextReset((*per_tuple).ecxt_per_tuple_memory);
+            }
+        }
+    }
+}
+
+impl Drop for ExecutorIndexes {
+    fn drop(&mut self) {
+        if !unwinding() {
+            // SAFETY: opened by us, closed once.
+            unsafe {
+                pg_sys::ExecCloseIndices(self.result);
+                pg_sys::FreeExecutorState(self.estate);
+            }
+        }
+    }
+}
+
+/// The next value of a sequence. Skips the privilege check: any writer may take an event id.
+pub fn next_value(sequence: pg_sys::Oid) -> i64 {
+    // SAFETY: raises when the OID is no sequence.
+    unsafe { super::ffi::nextval_internal(sequence, false) }
+}

@@ -1,0 +1,33 @@
+//! The only home of `unsafe` calls into PostgreSQL: small wrappers that cannot be misused from safe code.
+//!
+//! Rules that every wrapper here keeps:
+//! - A wrapper that owns a PostgreSQL resource gives it back in `Drop`, except while a panic unwinds: then an ERROR
+//!   is on its way and PostgreSQL's own (sub)transaction abort gives everything back.
+//! - What is cached across statements lives in a memory context of its own and holds no lock, pin or resource-owner entry.
+//! - Callbacks (invalidation, hooks) allocate nothing and cannot fail.
+
+pub mod catalog;
+pub mod cell;
+pub mod context_source;
+pub mod datum;
+pub mod ffi;
+pub mod fmgr;
+pub mod guc;
+pub mod heap;
+pub mod hooks;
+pub mod invalidation;
+pub mod memory;
+pub mod partition;
+pub mod pinned;
+pub mod relation;
+pub mod role;
+pub mod scan;
+pub mod slot;
+pub mod trigger;
+pub mod tuplestore;
+pub mod xact;
+
+/// Whether an ERROR is unwinding through us; PostgreSQL will then clean up itself.
+fn unwinding() -> bool {
+    std::thread::panicking()
+}

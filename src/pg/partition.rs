@@ -1,0 +1,57 @@
+//! Which partition takes a timestamp, read from the parent's own partition descriptor.
+//!
+//! Follows `get_partition_for_tuple` of `src/backend/executor/execPartition.c` for one range column of type timestamptz.
+
+use super::relation::RelationRef;
+use pgrx::pg_sys;
+use std::cmp::Ordering;
+
+/// The OID of the partition for `timestamp` (microseconds since 2000-01-01), the default partition's where no range takes
+/// it; None when there is neither.
+pub fn for_timestamp(parent: RelationRef<'_>, timestamp: i64) -> Option<pg_sys::Oid> {
+    // SAFETY: the parent is open and partitioned by range on one timestamptz column, as the schema script makes it. The
+    // descriptor stays valid while it is open. `true`: partitions being detached concurrently take no new rows.
+    unsafe {
+        let descriptor = pg_sys::RelationGetPartitionDesc(parent.raw(), true);
+        if (*descriptor).nparts == 0 {
+            return None;
+        }
+        let bounds = (*descriptor).boundinfo;
+        // The last bound that is not above the timestamp; the range that begins there has the next index.
+        let mut low = 0usize;
+        let mut high = usize::try_from((*bounds).ndatums).ok()?;
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if compare(bounds, middle, timestamp) == Ordering::Greater {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        let mut index = *(*bounds).indexes.add(low);
+        if index < 0 {
+            index = (*bounds).default_index;
+        }
+        let index = usize::try_from(index).ok()?;
+        Some(*(*descriptor).oids.add(index))
+    }
+}
+
+/// Compares a range bound with the timestamp.
+///
+/// # Safety
+/// `bounds` are range bounds on one timestamptz column, and `index` is below `ndatums`.
+unsafe fn compare(bounds: pg_sys::PartitionBoundInfo, index: usize, timestamp: i64) -> Ordering {
+    // SAFETY: by the caller.
+    unsafe {
+        match **(*bounds).kind.add(index) {
+            pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MINVALUE => Ordering::Less,
+            pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MAXVALUE => Ordering::Greater,
+            _ => {
+                #[allow(clippy::cast_possible_wrap)] // DatumGetInt64
+                let bound = (**(*bounds).datums.add(index)).value() as i64;
+                bound.cmp(&timestamp)
+            }
+        }
+    }
+}

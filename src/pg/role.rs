@@ -1,0 +1,66 @@
+//! Acting as the extension's owner for a while.
+
+use super::cell::Backend;
+use pgrx::pg_sys;
+use std::cell::Cell;
+
+/// The role that the outermost `ActAsSuperuser` put aside.
+static CALLER: Backend<Cell<Option<pg_sys::Oid>>> = Backend::cell(None);
+
+/// The role on whose behalf we act as superuser, None while we do not.
+pub fn caller() -> Option<pg_sys::Oid> {
+    CALLER.get()
+}
+
+/// While it lives, the current role is the bootstrap superuser; the caller's checks come before it.
+///
+/// The settings that could make our SQL mean something else are pinned: with the caller's `search_path`, an operator of
+/// his own would run with our rights.
+pub struct ActAsSuperuser {
+    role: pg_sys::Oid,
+    context: i32,
+    guc_level: i32,
+    outer: Option<pg_sys::Oid>,
+}
+
+impl ActAsSuperuser {
+    pub fn new() -> Self {
+        let mut role = pg_sys::InvalidOid;
+        let mut context = 0;
+        // SAFETY: a nest level of our own, closed in Drop or by the abort.
+        let guc_level = unsafe { pg_sys::NewGUCNestLevel() };
+        super::guc::save(c"search_path", c"pg_catalog, pg_temp");
+        super::guc::save(c"default_tablespace", c"");
+        // SAFETY: the pattern of PostgreSQL's own maintenance commands (src/backend/commands/cluster.c).
+        // SECURITY_LOCAL_USERID_CHANGE forbids SET ROLE meanwhile; an abort restores the role by itself.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&raw mut role, &raw mut context);
+            pg_sys::SetUserIdAndSecContext(
+                pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID),
+                context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+            );
+        }
+        let outer = CALLER.get();
+        CALLER.set(outer.or(Some(role)));
+        Self {
+            role,
+            context,
+            guc_level,
+            outer,
+        }
+    }
+}
+
+impl Drop for ActAsSuperuser {
+    fn drop(&mut self) {
+        CALLER.set(self.outer);
+        // SAFETY: puts back what `new` read; assigns two variables, cannot fail. While an ERROR unwinds, the abort closes the
+        // nest level.
+        unsafe {
+            pg_sys::SetUserIdAndSecContext(self.role, self.context);
+            if !super::unwinding() {
+                pg_sys::AtEOXact_GUC(false, self.guc_level);
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What is known of the running transaction.
+
+use pgrx::pg_sys;
+
+/// This backend's local transaction id: differs between any two transactions of one backend.
+pub fn local_transaction_id() -> u32 {
+    // SAFETY: MyProc is set in every backend that runs SQL.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        {
+            (*pg_sys::MyProc).lxid
+        }
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        {
+            (*pg_sys::MyProc).vxid.lxid
+        }
+    }
+}
+
+/// The id of the command that is running: it grows with each command that writes, and never goes back within a
+/// transaction (`src/backend/access/transam/xact.c`).
+pub fn command_id() -> u32 {
+    // SAFETY: plain read of transaction state; `false` does not mark the id as used.
+    unsafe { pg_sys::GetCurrentCommandId(false) }
+}
+
+/// The same, marked as used: for what writes rows with it.
+pub fn command_id_for_write() -> u32 {
+    // SAFETY: triggers never run in parallel mode, where this would be refused.
+    unsafe { pg_sys::GetCurrentCommandId(true) }
+}
+
+/// The top-level transaction's id with its epoch; assigns one if there is none yet.
+pub fn top_transaction_id() -> u64 {
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::GetTopFullTransactionId().value }
+}
+
+/// The start of the transaction, equal to SQL `now()`: microseconds since 2000-01-01.
+pub fn transaction_start() -> i64 {
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}
+
+/// Wall clock: microseconds since 2000-01-01.
+pub fn wall_clock() -> i64 {
+    // SAFETY: no precondition.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// The running subtransaction's id.
+pub fn subtransaction_id() -> u32 {
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+/// Whether the subtransaction is still open (neither rolled back nor released).
+pub fn subtransaction_is_active(id: u32) -> bool {
+    // SAFETY: looks the id up on the transaction's own stack.
+    unsafe { pg_sys::SubTransactionIsActive(id) }
+}
+
+/// Makes what was written so far visible to what follows.
+pub fn command_counter_increment() {
+    // SAFETY: inside a transaction, not in a parallel worker.
+    unsafe { pg_sys::CommandCounterIncrement() }
+}

@@ -1,0 +1,137 @@
+//! Every setting, with its reason.
+//!
+//! Context settings are for everyone and meant for `SET LOCAL`; what weakens the guards is for superusers alone.
+
+use crate::error::{AttestError, Result, SqlState};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::ffi::{CStr, CString};
+
+type Text = GucSetting<Option<CString>>;
+
+/// The correlation ids and whos that an application sets: one field of the event each.
+pub static REQUEST_ID: Text = Text::new(None);
+pub static PROCESS_ID: Text = Text::new(None);
+pub static APP_USER_ID: Text = Text::new(None);
+pub static SESSION_ID: Text = Text::new(None);
+pub static TENANT_ID: Text = Text::new(None);
+pub static REASON: Text = Text::new(None);
+/// A JSON object merged into the event's `context`.
+pub static CONTEXT: Text = Text::new(None);
+
+/// Read ids from a sqlcommenter comment. Off by default: a comment costs a look at each statement's text.
+pub static READ_SQLCOMMENTER: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// Lets rows be written to the log by SQL: for restores.
+pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// Lets DROP EXTENSION take events with it.
+pub static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// A context setting: its name in events and in `require`, its GUC, its variable.
+pub struct ContextSetting {
+    pub field: &'static str,
+    pub guc: &'static CStr,
+    pub setting: &'static Text,
+    description: &'static CStr,
+}
+
+/// In the order of `audit.set_context`'s arguments.
+pub static CONTEXT_SETTINGS: [ContextSetting; 7] = [
+    ContextSetting {
+        field: "request_id",
+        guc: c"audit.request_id",
+        setting: &REQUEST_ID,
+        description: c"Request that causes the changes.",
+    },
+    ContextSetting {
+        field: "process_id",
+        guc: c"audit.process_id",
+        setting: &PROCESS_ID,
+        description: c"Process that makes the changes.",
+    },
+    ContextSetting {
+        field: "app_user_id",
+        guc: c"audit.app_user_id",
+        setting: &APP_USER_ID,
+        description: c"User of the application who acts.",
+    },
+    ContextSetting {
+        field: "reason",
+        guc: c"audit.reason",
+        setting: &REASON,
+        description: c"Why the change is made.",
+    },
+    ContextSetting {
+        field: "session_id",
+        guc: c"audit.session_id",
+        setting: &SESSION_ID,
+        description: c"Session of the application.",
+    },
+    ContextSetting {
+        field: "tenant_id",
+        guc: c"audit.tenant_id",
+        setting: &TENANT_ID,
+        description: c"Tenant for whom the change is made.",
+    },
+    ContextSetting {
+        field: "extra",
+        guc: c"audit.context",
+        setting: &CONTEXT,
+        description: c"JSON object kept in the context of each event.",
+    },
+];
+
+/// A context setting by its field name.
+pub fn context_setting(field: &str) -> Result<&'static ContextSetting> {
+    CONTEXT_SETTINGS
+        .iter()
+        .find(|setting| setting.field == field)
+        .ok_or_else(|| {
+            let known: Vec<_> = CONTEXT_SETTINGS
+                .iter()
+                .map(|setting| setting.field)
+                .collect();
+            AttestError::new(
+                SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("unknown context field \"{field}\""),
+            )
+            .hint(format!("Known are: {}.", known.join(", ")))
+        })
+}
+
+/// Registers the settings; called once, when the library is loaded.
+pub fn init() {
+    for setting in &CONTEXT_SETTINGS {
+        GucRegistry::define_string_guc(
+            setting.guc,
+            setting.description,
+            c"Set it with SET LOCAL or audit.set_context(), so that it ends with the transaction.",
+            setting.setting,
+            GucContext::Userset,
+            GucFlags::default(),
+        );
+    }
+    GucRegistry::define_bool_guc(
+        c"audit.read_sqlcommenter",
+        c"Read request and process ids from a sqlcommenter comment in the statement.",
+        c"A value set by audit.set_context() or SET wins over the comment.",
+        &READ_SQLCOMMENTER,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"audit.restore",
+        c"Allow SQL to write to the audit log, for pg_restore.",
+        c"Superusers only. Leave it off otherwise: it is what keeps the log append-only.",
+        &RESTORE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"audit.allow_drop",
+        c"Allow DROP EXTENSION pg_attest while the log holds events.",
+        c"Superusers only. The events are lost with the extension.",
+        &ALLOW_DROP,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    crate::pg::guc::reserve_prefix(c"audit");
+}
