@@ -166,25 +166,13 @@ fn capture_goes_on(client: &mut Client) -> Result<()> {
     for table in TABLES {
         oracle::check_restored(client, table)?;
     }
-    let status = client.table("SELECT * FROM audit.status()")?;
-    let attached = client.number("SELECT count(*) FROM audit.attachments")?;
-    ensure!(
-        attached >= 5,
-        "{attached} attachments arrived; status {status:#?}"
-    );
-    healthy(client)
-}
-
-/// `audit.status()` must find nothing missing or disabled.
-fn healthy(client: &mut Client) -> Result<()> {
-    let status = client.table("SELECT s::text FROM audit.status() s")?;
-    let broken = client.table(
-        "SELECT target::regclass FROM audit.attachments a WHERE (to_jsonb(a) ->> 'healthy')::boolean IS FALSE",
+    let attached = client.number("SELECT count(*) FROM audit.attachments WHERE healthy")?;
+    ensure!(attached >= 5, "{attached} healthy attachments");
+    // The source has events of 2001 in its default partition: that alone is worth a remark.
+    let remarks = client.table(
+        "SELECT * FROM audit.status() WHERE NOT ok AND item <> 'events in the default partition'",
     )?;
-    ensure!(
-        broken.is_empty(),
-        "unhealthy attachments {broken:?}; status {status:#?}"
-    );
+    ensure!(remarks.is_empty(), "audit.status() complains: {remarks:#?}");
     Ok(())
 }
 

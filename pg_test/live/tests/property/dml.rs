@@ -83,14 +83,12 @@ impl Case {
                     line
                 };
                 let data: String = rows.iter().map(line).collect();
-                script.copy(
-                    &format!(
-                        "COPY {} (id, part, n{}) FROM STDIN",
-                        shape.name,
-                        columns.concat()
-                    ),
-                    &data,
-                );
+                // A program's output instead of STDIN: one statement, and the same code beneath.
+                script.sql(&format!(
+                    "COPY {} (id, part, n{}) FROM PROGRAM $live$cat <<'END'\n{data}END\n$live$",
+                    shape.name,
+                    columns.concat()
+                ));
             }
             Statement::Savepoint { rollback, body } => {
                 if block {

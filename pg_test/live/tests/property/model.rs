@@ -112,7 +112,7 @@ pub enum End {
 #[derive(Debug, Clone)]
 pub enum Statement {
     Simple(Simple),
-    /// COPY … FROM STDIN.
+    /// COPY … FROM.
     Copy {
         table: u8,
         rows: Vec<Row>,

@@ -1,7 +1,6 @@
 //! A case as steps: run on a connection, or printed for psql.
 
 use std::fmt;
-use std::io::Write as _;
 
 use anyhow::{Result, anyhow};
 use live_tests::ServerError;
@@ -13,8 +12,6 @@ pub enum Step {
     Sql(String),
     /// Left out of the run without audit.
     Audit(String),
-    /// COPY … FROM STDIN and its data.
-    Copy(String, String),
     /// BEGIN, COMMIT, SAVEPOINT: never put into a savepoint itself.
     Control(String),
     /// From here on each statement has a savepoint of its own, as psql's ON_ERROR_ROLLBACK does it.
@@ -31,10 +28,6 @@ impl Script {
 
     pub fn audit(&mut self, sql: &str) {
         self.0.push(Step::Audit(sql.into()));
-    }
-
-    pub fn copy(&mut self, sql: &str, data: &str) {
-        self.0.push(Step::Copy(sql.into(), data.into()));
     }
 
     pub fn control(&mut self, sql: &str) {
@@ -65,9 +58,6 @@ impl Script {
                 Step::Sql(sql) => guard(client, guarded, |client| {
                     refusal(client.batch_execute(sql), sql)
                 })?,
-                Step::Copy(sql, data) => guard(client, guarded, |client| {
-                    refusal(copy(client, sql, data), sql)
-                })?,
             };
             outcomes.push(outcome);
         }
@@ -77,17 +67,10 @@ impl Script {
     /// The statements, one for each outcome of [`Script::run`].
     pub fn statements(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|step| match step {
-            Step::Sql(sql) | Step::Copy(sql, _) | Step::Control(sql) => Some(sql.as_str()),
+            Step::Sql(sql) | Step::Control(sql) => Some(sql.as_str()),
             Step::Audit(_) | Step::Guard(_) => None,
         })
     }
-}
-
-fn copy(client: &mut Client, sql: &str, data: &str) -> Result<(), postgres::Error> {
-    let mut writer = client.copy_in(sql)?;
-    // The server's refusal comes with `finish`.
-    let _ = writer.write_all(data.as_bytes());
-    writer.finish().map(drop)
 }
 
 fn guard(
@@ -132,7 +115,6 @@ impl fmt::Display for Script {
                         if *on { "on" } else { "off" }
                     )?;
                 }
-                Step::Copy(sql, data) => write!(f, "{sql};\n{data}\\.\n")?,
                 Step::Sql(sql) | Step::Audit(sql) | Step::Control(sql) => {
                     writeln!(f, "{};", sql.trim_end_matches(';'))?;
                 }
