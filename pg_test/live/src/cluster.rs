@@ -138,13 +138,14 @@ impl Cluster {
         })
     }
 
-    /// `kill -9` of one backend; the postmaster then restarts all of them with crash recovery.
+    /// `kill -9` of one backend; returns once the server has recovered from it.
     pub fn kill_backend(&self, pid: &str) -> Result<()> {
-        run(environment().command("kill", &self.dir).args(["-9", pid])).map(drop)
-    }
-
-    /// Waits until the server, just crashed, takes connections again.
-    pub fn wait_ready(&self) -> Result<()> {
+        // Lost together with all other connections, when the postmaster has noticed.
+        let mut witness = self.connect("postgres", SUPERUSER)?;
+        run(environment().command("kill", &self.dir).args(["-9", pid]))?;
+        wait_until("the postmaster to notice", || {
+            Ok(witness.simple_query("SELECT 1").is_err().then_some(()))
+        })?;
         wait_until("the server to recover", || {
             Ok(self.connect("postgres", SUPERUSER).ok())
         })

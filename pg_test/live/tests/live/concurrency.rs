@@ -25,7 +25,7 @@ fn writes(base: i32) -> String {
          INSERT INTO t VALUES ({base}, 5) ON CONFLICT (id) DO UPDATE SET v = t.v + excluded.v;
          MERGE INTO t USING (VALUES ({base} + 2), ({base} + 3)) s (id) ON t.id = s.id
              WHEN MATCHED THEN UPDATE SET v = 7 WHEN NOT MATCHED THEN INSERT VALUES (s.id, 8);
-         INSERT INTO p VALUES ({base}, 1), ({base}, 2);
+         INSERT INTO p VALUES ({base}, 1), ({base} + 1, 2);
          UPDATE p SET part = 3 - part WHERE id = {base};
          INSERT INTO parent VALUES ({base}); INSERT INTO child VALUES ({base}, {base});
          UPDATE parent SET id = {base} + 5 WHERE id = {base};

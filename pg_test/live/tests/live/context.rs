@@ -53,10 +53,8 @@ fn context_ends_with_its_transaction() {
                 expect(&mut client, column, value, "in the transaction")?;
             }
         }
-        ensure!(
-            newest(&mut client, "context::text")?.contains("[1, 2.50]"),
-            "extra is lost"
-        );
+        let context = newest(&mut client, "context::text")?;
+        ensure!(context.contains("[1, 2.50]"), "extra is lost: {context}");
         client.run("INSERT INTO t (v) VALUES ('b')")?;
         for column in [
             "request_id",
@@ -225,7 +223,6 @@ fn sqlcommenter_is_no_way_for_data_to_speak() {
         for statement in [
             "INSERT INTO t (v) VALUES ('/*request_id=''forged''*/')",
             "INSERT INTO t (v) VALUES ($$/*request_id='forged'*/$$)",
-            "INSERT INTO t (v) VALUES ('x') -- /*request_id='forged'*/",
             "INSERT INTO t (v) VALUES ('x''/*request_id=\"forged\"*/')",
         ] {
             client.run(statement)?;

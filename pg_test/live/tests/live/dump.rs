@@ -51,13 +51,13 @@ const FACTS: [(&str, &str); 6] = [
     ("events", "SELECT e::text FROM audit.audit_events e ORDER BY event_id"),
     (
         "user triggers",
-        "SELECT tgrelid::regclass, tgname, tgenabled, encode(tgargs, 'escape'), tgtype FROM pg_trigger
-         WHERE NOT tgisinternal ORDER BY 1::text, 2",
+        "SELECT tgrelid::regclass::text, tgname, tgenabled, encode(tgargs, 'escape'), tgtype FROM pg_trigger
+         WHERE NOT tgisinternal ORDER BY 1, 2",
     ),
     (
         "partitions of the log",
-        "SELECT c.oid::regclass, pg_get_expr(c.relpartbound, c.oid) FROM pg_class c JOIN pg_inherits i
-         ON i.inhrelid = c.oid WHERE i.inhparent = 'audit.audit_events'::regclass ORDER BY 1::text",
+        "SELECT c.oid::regclass::text, pg_get_expr(c.relpartbound, c.oid) FROM pg_class c JOIN pg_inherits i
+         ON i.inhrelid = c.oid WHERE i.inhparent = 'audit.audit_events'::regclass ORDER BY 1",
     ),
     (
         "indexes of the log",
@@ -65,8 +65,8 @@ const FACTS: [(&str, &str); 6] = [
     ),
     (
         "rights",
-        "SELECT c.oid::regclass, c.relacl FROM pg_class c WHERE relnamespace = 'audit'::regnamespace
-         AND relkind IN ('r', 'p', 'v', 'S') ORDER BY 1::text",
+        "SELECT c.oid::regclass::text, c.relacl FROM pg_class c WHERE relnamespace = 'audit'::regnamespace
+         AND relkind IN ('r', 'p', 'v', 'S') ORDER BY 1",
     ),
     (
         "event triggers",
@@ -152,7 +152,7 @@ fn capture_goes_on(client: &mut Client) -> Result<()> {
          INSERT INTO part VALUES (3, '2022-02-02', 'c')",
     )?;
     let new = client.number(&format!(
-        "SELECT count(*) FROM audit.audit_events WHERE event_id > {newest} AND operation <> 'ddl'"
+        "SELECT count(*) FROM audit.audit_events WHERE event_id > {newest} AND operation NOT IN ('ddl', 'system')"
     ))?;
     ensure!(new == 5, "{new} new events instead of 5");
     ensure!(
@@ -206,7 +206,7 @@ fn case_34_directory_format_in_parallel() {
 #[test]
 fn case_34_schema_first_then_data() {
     round_trip(|from, to| {
-        let (schema, data) = (place(from, "schema"), place(from, "data"));
+        let (schema, data) = (place(from, "tables"), place(from, "rows"));
         dump(from, &["-Fc", "--schema-only"], &schema)?;
         dump(from, &["-Fc", "--data-only"], &data)?;
         restore(to, &[], &schema)?;

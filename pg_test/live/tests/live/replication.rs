@@ -69,7 +69,7 @@ impl Pair<'_> {
     fn events(&mut self, table: &str) -> Result<Vec<String>> {
         self.subscriber.table(&format!(
             "SELECT operation || ' ' || count(*) FROM audit.audit_events
-             WHERE table_name = '{table}' AND operation <> 'ddl' GROUP BY operation ORDER BY operation"
+             WHERE table_name = '{table}' AND operation NOT IN ('ddl', 'system') GROUP BY operation ORDER BY operation"
         ))
     }
 

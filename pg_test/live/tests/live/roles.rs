@@ -184,8 +184,9 @@ fn case_04_events_are_append_only_for_every_role() {
             session.refused("42501", &format!("SELECT FROM {table}"))?;
             session.refused(
                 "42501",
-                &format!("LOCK TABLE {table} IN ROW EXCLUSIVE MODE"),
+                &format!("BEGIN; LOCK TABLE {table} IN ROW EXCLUSIVE MODE"),
             )?;
+            session.run("ROLLBACK")?;
             attack(&mut session, table)?;
         }
         // Rights that somebody granted by mistake, and those of the owner, change nothing.
