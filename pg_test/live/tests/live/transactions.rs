@@ -133,9 +133,8 @@ fn case_24_prepared_transaction_committed_elsewhere() {
              PREPARE TRANSACTION '{gid}'"
         ))?;
         // The session that prepared goes on with a transaction of its own.
-        first.run(
-            "UPDATE t SET v = 2 WHERE id = 3; BEGIN; UPDATE t SET v = 3 WHERE id = 4; ROLLBACK",
-        )?;
+        first.run("UPDATE t SET v = 2 WHERE id = 3")?;
+        first.run("BEGIN; UPDATE t SET v = 3 WHERE id = 4; ROLLBACK")?;
         ensure!(
             events(&mut second)? == 5 + 1,
             "events of a prepared transaction are visible"
@@ -194,7 +193,8 @@ fn case_24_crash_between_prepare_and_commit() {
             events(&mut client)? == 5,
             "events of a prepared transaction are visible"
         );
-        client.run("ROLLBACK PREPARED 'goes'; COMMIT PREPARED 'survives'")?;
+        client.run("ROLLBACK PREPARED 'goes'")?;
+        client.run("COMMIT PREPARED 'survives'")?;
         // 5 updates, 1 truncate, 1 insert.
         ensure!(
             events(&mut client)? == 5 + 7,
