@@ -90,12 +90,15 @@ COMMENT ON VIEW audit.attachments IS 'The attached tables: their settings, and w
 CREATE FUNCTION audit.on_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pg_attest_ddl';
 COMMENT ON FUNCTION audit.on_ddl() IS 'Event trigger: records DDL on attached tables, gives new partitions and tables their triggers';
 CREATE EVENT TRIGGER audit_ddl_command_start ON ddl_command_start
-    WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED') EXECUTE FUNCTION audit.on_ddl();
-CREATE EVENT TRIGGER audit_ddl_command_end ON ddl_command_end EXECUTE FUNCTION audit.on_ddl();
+    WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED', 'DROP TABLE', 'DROP SCHEMA') EXECUTE FUNCTION audit.on_ddl();
+CREATE EVENT TRIGGER audit_ddl_command_end ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE SCHEMA', 'CREATE TRIGGER', 'CREATE FOREIGN TABLE',
+                 'IMPORT FOREIGN SCHEMA', 'ALTER TABLE', 'ALTER INDEX', 'ALTER TRIGGER', 'ALTER FOREIGN TABLE', 'ALTER SCHEMA')
+    EXECUTE FUNCTION audit.on_ddl();
 CREATE EVENT TRIGGER audit_sql_drop ON sql_drop EXECUTE FUNCTION audit.on_ddl();
 ALTER EVENT TRIGGER audit_ddl_command_start ENABLE ALWAYS;
 ALTER EVENT TRIGGER audit_ddl_command_end ENABLE ALWAYS;
 ALTER EVENT TRIGGER audit_sql_drop ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER audit_ddl_command_start IS 'Loads pg_attest before it may be dropped, so that it can refuse';
+COMMENT ON EVENT TRIGGER audit_ddl_command_start IS 'Loads pg_attest before the log may be dropped, so that it can refuse';
 COMMENT ON EVENT TRIGGER audit_ddl_command_end IS 'Records and follows DDL on attached tables';
 COMMENT ON EVENT TRIGGER audit_sql_drop IS 'Records what is dropped of attached tables';

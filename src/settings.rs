@@ -93,6 +93,7 @@ pub fn context_setting(field: &str) -> Result<&'static ContextSetting> {
                 SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
                 format!("unknown context field \"{field}\""),
             )
+            .detail("Only what audit.set_context() takes can be asked for.")
             .hint(format!("Known are: {}.", known.join(", ")))
         })
 }

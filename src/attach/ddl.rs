@@ -2,7 +2,7 @@
 //!
 //! | event trigger | does |
 //! | --- | --- |
-//! | `ddl_command_start` on DROP EXTENSION, DROP OWNED | loads this library, and with it the hook behind `drop_guard` |
+//! | `ddl_command_start` on DROP … | loads this library, and with it the hook behind `drop_guard` |
 //! | `ddl_command_end` | records; gives new partitions, children and tables of attached schemas their triggers; follows renamed columns |
 //! | `sql_drop` | records; forgets dropped tables |
 //!
@@ -122,6 +122,20 @@ fn commands() -> Result<Vec<Command>> {
     })
 }
 
+fn unlogged(table: pg_sys::Oid) -> AttestError {
+    let name = catalog::qualified_name(table);
+    AttestError::new(
+        SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("cannot make audited table {name} unlogged"),
+    )
+    .detail(
+        "A crash would empty it without an event, and the trail would claim rows that are gone.",
+    )
+    .hint(format!(
+        "SELECT audit.detach('{name}', reason => '…'); first."
+    ))
+}
+
 /// Records a command on an attached table, and gives everything that is now part of one its triggers.
 fn follow(command: &Command, tag: &str) -> Result<()> {
     let Some(opened) = OpenRelation::try_table(
@@ -136,15 +150,24 @@ fn follow(command: &Command, tag: &str) -> Result<()> {
         relation.kind(),
         relation.is_partition(),
     );
-    let is_ours = catalog::namespace_name(namespace) == "audit" || relation.persistence() == 't';
+    let persistence = relation.persistence();
+    let is_ours = catalog::namespace_name(namespace) == "audit" || persistence == 't';
     // ALTER TABLE refuses a relation that is open.
     drop(opened);
     if is_ours {
         return Ok(());
     }
     if let Some(known) = registry::settings_of(command.relation)? {
+        if persistence == 'u' {
+            return Err(unlogged(command.relation));
+        }
         record_command(command.relation, command, tag)?;
-        return resync(command.relation, known, command.column);
+        resync(command.relation, known, command.column)?;
+        return if kind == 'p' {
+            attach_detached_partitions()
+        } else {
+            Ok(())
+        };
     }
     let above = if is_partition {
         catalog::partition_ancestors(command.relation)
@@ -162,10 +185,6 @@ fn follow(command: &Command, tag: &str) -> Result<()> {
             return resync(*ancestor, known, 0);
         }
     }
-    if !is_partition && let Some(settings) = detached_partition(command.relation)? {
-        // It carries our triggers, but belongs to no attached table: it was detached from one, and goes on by itself.
-        return super::attach(command.relation, &settings, false);
-    }
     if matches!(kind, 'r' | 'p')
         && !is_partition
         && let Some(settings) = registry::schema_settings(namespace)?
@@ -175,19 +194,30 @@ fn follow(command: &Command, tag: &str) -> Result<()> {
     Ok(())
 }
 
-/// The settings in the triggers of a table that is not in the registry.
-fn detached_partition(relation: pg_sys::Oid) -> Result<Option<TableSettings>> {
-    let argument: Option<Vec<u8>> = registry::first(
-        "SELECT t.tgargs FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
-         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-         WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND n.nspname = 'audit' LIMIT 1",
-        &[relation.into()],
+/// A table that carries our triggers without being attached, nor a partition, was detached from an attached one: it goes
+/// on as an attachment of its own, with the settings in its triggers.
+fn attach_detached_partitions() -> Result<()> {
+    let detached: Vec<pg_sys::Oid> = registry::all(
+        "SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
+         WHERE n.nspname = 'audit' AND p.proname LIKE 'capture%' AND NOT t.tgisinternal AND NOT c.relispartition \
+         AND NOT EXISTS (SELECT FROM audit.attachment a WHERE a.relation = c.oid)",
+        &[],
     )?;
-    let Some(argument) = argument else {
-        return Ok(None);
-    };
-    let argument = std::ffi::CStr::from_bytes_until_nul(&argument).ok();
-    TableSettings::from_argument(argument, &catalog::qualified_name(relation)).map(Some)
+    for relation in detached {
+        let argument: Option<Vec<u8>> = registry::first(
+            "SELECT t.tgargs FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
+             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+             WHERE t.tgrelid = $1 AND n.nspname = 'audit' AND p.proname LIKE 'capture%' LIMIT 1",
+            &[relation.into()],
+        )?;
+        let argument = argument
+            .as_deref()
+            .and_then(|bytes| std::ffi::CStr::from_bytes_until_nul(bytes).ok());
+        let settings = TableSettings::from_argument(argument, &catalog::qualified_name(relation))?;
+        super::attach(relation, &settings, false)?;
+    }
+    Ok(())
 }
 
 /// Follows renamed and added columns, new and detached partitions. Triggers that someone disabled or dropped stay so: they
@@ -373,10 +403,17 @@ fn on_drop(tag: &str) -> Result<()> {
         let table = TableName::new(gone.table, &gone.schema, &gone.name);
         let mut said = statement_text();
         said.insert("object".into(), gone.object.clone().into());
-        record_named(&table, EventKind::Ddl, tag, None, Some(&gone.object), said)?;
+        record_named(
+            Some(&table),
+            EventKind::Ddl,
+            tag,
+            None,
+            Some(&gone.object),
+            said,
+        )?;
         if gone.is_table {
             registry::remove(gone.table)?;
         }
     }
-    Ok(())
+    registry::forget_dropped_schemas()
 }

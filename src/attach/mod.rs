@@ -107,13 +107,12 @@ fn attach_one(
         said.insert("old_settings".into(), registry::to_json(known)?);
     }
     said.insert("baseline".into(), Json::Bool(baseline && is_new));
-    record(
-        table,
-        EventKind::System,
-        if is_new { "attach" } else { "change settings" },
-        None,
-        said,
-    )?;
+    let action = match &known {
+        None => "attach",
+        Some(known) if known == settings => "repair",
+        Some(_) => "change settings",
+    };
+    record(table, EventKind::System, action, None, said)?;
 
     if baseline && is_new {
         for member in if members.is_empty() {
@@ -175,6 +174,7 @@ pub fn detach_table(target: pg_sys::Oid, reason: &str) -> Result<()> {
             SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("{} is not attached", catalog::qualified_name(target)),
         )
+        .detail("Only an attached table can be detached; a partition is detached with its root.")
         .hint("SELECT * FROM audit.attachments; shows what is."));
     }
     let is_partitioned = OpenRelation::table(target, LOCK).relation().kind() == 'p';
@@ -211,12 +211,12 @@ pub fn record(
         &catalog::namespace_name(relation.namespace()),
         &relation.name(),
     );
-    record_named(&name, kind, action, reason, None, said)
+    record_named(Some(&name), kind, action, reason, None, said)
 }
 
-/// Writes an event about a table that may be gone.
+/// Writes an event about a table that may be gone, or about none.
 pub fn record_named(
-    table: &TableName,
+    table: Option<&TableName>,
     kind: EventKind,
     action: &str,
     reason: Option<&str>,
@@ -231,7 +231,7 @@ pub fn record_named(
     let description = description.map(|text| Varlena::text(text.as_bytes()));
     let said = Context::extra_with(said);
     let event = Event {
-        table: Some(table),
+        table,
         action: Some(&action),
         description: description.as_ref(),
         context: said.as_ref(),
@@ -246,5 +246,9 @@ fn required<T>(value: Option<T>, name: &str) -> Result<T> {
             SqlState::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             format!("{name} must not be null"),
         )
+        .detail("The call does not say what it is about.")
+        .hint(format!(
+            "Give {name}; \\df+ audit.* describes the functions."
+        ))
     })
 }

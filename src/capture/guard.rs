@@ -29,8 +29,13 @@ impl Drop for Upkeep {
     }
 }
 
+/// Whether our own upkeep is at work.
+pub fn is_upkeep() -> bool {
+    UPKEEP.get()
+}
+
 fn refuse(firing: &Firing<'_>) -> Result<()> {
-    if UPKEEP.get() || settings::RESTORE.get() {
+    if is_upkeep() || settings::RESTORE.get() {
         return Ok(());
     }
     let verb = match firing.operation() {

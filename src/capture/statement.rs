@@ -8,13 +8,18 @@ use crate::pg::trigger::Operation;
 use crate::pg::xact;
 use pgrx::pg_sys;
 use std::cell::RefCell;
+use std::collections::HashMap;
 
+/// A statement that has begun.
 struct Stamp {
     relation: pg_sys::Oid,
+    /// The table that its events are recorded under.
+    table: pg_sys::Oid,
     operation: Operation,
     statement: i32,
     transaction: u32,
     subtransaction: u32,
+    departures: Departures,
 }
 
 impl Stamp {
@@ -26,34 +31,70 @@ impl Stamp {
 
 static OPEN: Backend<RefCell<Vec<Stamp>>> = Backend::refcell(Vec::new());
 
-/// The running command's id as events carry it. Command ids are unsigned 32-bit; the half that an int has is 2 billion.
-#[allow(clippy::cast_possible_wrap)]
-pub fn current() -> i32 {
-    xact::command_id() as i32
+/// More keys than this are not kept: it is a safeguard for memory, far above what a trigger's own statements touch.
+const MAX_DEPARTURES: usize = 100_000;
+
+/// What nested statements took away from a table while an outer statement on it was open: for each key the images that went, in
+/// order, and the statements that took them.
+///
+/// A BEFORE ROW trigger may delete the row that its statement is about to replace. By their starts the outer INSERT comes
+/// first, by their effects the nested DELETE does. The images tell: a nested statement that took away the very image that
+/// the outer one brought ran after it, any other ran before.
+#[derive(Default)]
+pub struct Departures(HashMap<Vec<u8>, Vec<(u64, i32)>>);
+
+impl Departures {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The statement after which a row of the outer statement arrived; None when it arrived before all that is noted.
+    pub fn preceding(&self, key: &[u8], image: u64) -> Option<i32> {
+        let noted = self.0.get(key)?;
+        let later = noted
+            .iter()
+            .position(|(taken, _)| *taken == image)
+            .unwrap_or(noted.len());
+        noted[..later].last().map(|(_, statement)| *statement)
+    }
 }
 
-/// A statement on the relation starts.
-pub fn open(relation: pg_sys::Oid, operation: Operation) {
+/// The running command's id as events carry it. Command ids are unsigned 32-bit; the half that an int has is 2 billion.
+pub fn current() -> i32 {
+    xact::command_id().cast_signed()
+}
+
+/// A statement on the relation starts; its events are recorded under `table`.
+pub fn open(relation: pg_sys::Oid, table: pg_sys::Oid, operation: Operation) {
     let mut stack = OPEN.borrow_mut();
     while stack.last().is_some_and(|stamp| !stamp.is_open()) {
         stack.pop();
     }
     stack.push(Stamp {
         relation,
+        table,
         operation,
         statement: current(),
         transaction: xact::local_transaction_id(),
         subtransaction: xact::subtransaction_id(),
+        departures: Departures::default(),
     });
 }
 
-/// The statement on the relation ends: its order. Without a stamp (a trigger that someone removed) the current command's.
-pub fn close(relation: pg_sys::Oid, operation: Operation) -> i32 {
+/// The statement on the relation ends: its order, and what nested statements took away meanwhile. Without a stamp (a trigger
+/// that someone removed) the current command's.
+pub fn close(relation: pg_sys::Oid, operation: Operation) -> (i32, Departures) {
     let mut stack = OPEN.borrow_mut();
     let found = stack.iter().rposition(|stamp| {
         stamp.relation == relation && stamp.operation == operation && stamp.is_open()
     });
-    found.map_or_else(current, |place| stack.remove(place).statement)
+    match found {
+        Some(place) => {
+            let stamp = stack.remove(place);
+            (stamp.statement, stamp.departures)
+        }
+        None => (current(), Departures::default()),
+    }
 }
 
 /// The order of the innermost open statement of this kind on any of these relations.
@@ -62,9 +103,35 @@ pub fn innermost_open(
     operation: Operation,
 ) -> Option<i32> {
     let stack = OPEN.borrow();
-    stack
-        .iter()
-        .rev()
-        .find(|stamp| stamp.operation == operation && relations(stamp.relation) && stamp.is_open())
+    let mut open = stack.iter().rev();
+    open.find(|stamp| stamp.operation == operation && relations(stamp.relation) && stamp.is_open())
         .map(|stamp| stamp.statement)
+}
+
+/// Whether an open statement may still bring rows to the table: then what is taken from it is noted.
+pub fn awaits_rows(table: pg_sys::Oid) -> bool {
+    OPEN.borrow().iter().any(|stamp| brings_rows(stamp, table))
+}
+
+/// Notes that `statement` took this image of a row away, for all open statements that may bring rows to the table.
+pub fn note_departure(table: pg_sys::Oid, key: &[u8], image: u64, statement: i32) {
+    for stamp in OPEN
+        .borrow_mut()
+        .iter_mut()
+        .filter(|stamp| brings_rows(stamp, table))
+    {
+        let noted = &mut stamp.departures.0;
+        if noted.len() < MAX_DEPARTURES || noted.contains_key(key) {
+            noted
+                .entry(key.to_vec())
+                .or_default()
+                .push((image, statement));
+        }
+    }
+}
+
+fn brings_rows(stamp: &Stamp, table: pg_sys::Oid) -> bool {
+    stamp.table == table
+        && matches!(stamp.operation, Operation::Insert | Operation::Update)
+        && stamp.is_open()
 }

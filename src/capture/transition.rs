@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::event::{Event, EventKind, TableName};
 use super::image::{self, ImageBuilder};
+use super::statement::{self, Departures};
 use super::writer::Writer;
 use crate::error::Result;
 use crate::pg::datum::Varlena;
@@ -12,7 +13,7 @@ use crate::pg::slot::{Row, Slot};
 use crate::pg::tuplestore::TransitionTable;
 use crate::table_plan::{CaptureMode, TablePlan};
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 
 /// Values are detoasted and printed into a context that is emptied after this many rows, or bytes of images.
 const SCRATCH_ROWS: usize = 256;
@@ -39,6 +40,10 @@ pub struct Recorder<'a> {
     /// The columns that `changed_names` names: most statements change the same columns in every row.
     named: Vec<bool>,
     changed_names: Varlena,
+    /// What nested statements took away while this one was open.
+    departures: Departures,
+    /// This statement is nested in one that may still bring rows to the table.
+    is_nested: bool,
     _pinned: Pinned,
 }
 
@@ -67,6 +72,8 @@ impl<'a> Recorder<'a> {
             changed: Vec::new(),
             named: Vec::new(),
             changed_names: Varlena::default(),
+            departures: Departures::default(),
+            is_nested: statement::awaits_rows(plan.identity.oid),
             _pinned: Pinned::new(plan.pin_names),
         }
     }
@@ -77,6 +84,46 @@ impl<'a> Recorder<'a> {
         self
     }
 
+    /// Orders rows by what nested statements took away before they arrived.
+    pub fn with_departures(mut self, departures: Departures) -> Self {
+        self.departures = departures;
+        self
+    }
+
+    /// The statement that a row which arrives is ordered with: this one, unless a nested one made room for it first.
+    fn order_of_arrival(&mut self, new: Row<'_>) -> i32 {
+        if self.departures.is_empty() {
+            return self.statement;
+        }
+        let image = self.full_image_hash(new);
+        self.departures
+            .preceding(self.row_key.bytes(), image)
+            .unwrap_or(self.statement)
+    }
+
+    /// Tells the outer statements of this one that the row was taken away. Its key is in `key`.
+    fn note_departure(&mut self, old: Row<'_>, key: fn(&Self) -> &Varlena) {
+        if self.is_nested {
+            let image = self.full_image_hash(old);
+            statement::note_departure(
+                self.plan.identity.oid,
+                key(self).bytes(),
+                image,
+                self.statement,
+            );
+        }
+    }
+
+    /// Of all recorded columns, whatever the capture mode keeps.
+    fn full_image_hash(&mut self, row: Row<'_>) -> u64 {
+        let _entered = self.scratch.enter();
+        let mut image = Varlena::default();
+        self.images.build(self.plan, row, None, &mut image);
+        let mut hasher = DefaultHasher::new();
+        image.bytes().hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// An `insert` or `snapshot` event.
     pub fn appeared(&mut self, kind: EventKind, new: Row<'_>) -> Result<()> {
         let entered = self.scratch.enter();
@@ -84,12 +131,17 @@ impl<'a> Recorder<'a> {
             .build(self.plan, new, None, &mut self.new_values);
         let has_key = image::row_key(self.plan, new, &mut self.key_scratch, &mut self.row_key);
         drop(entered);
+        let order = if has_key {
+            self.order_of_arrival(new)
+        } else {
+            self.statement
+        };
         let event = Event {
             table: Some(&self.table),
             row_key: has_key.then_some(&self.row_key),
             new_values: Some(&self.new_values),
             context: self.event_context,
-            ..Event::new(kind, self.statement)
+            ..Event::new(kind, order)
         };
         append(&mut self.writer, self.context, &event)?;
         self.row_done();
@@ -103,6 +155,9 @@ impl<'a> Recorder<'a> {
             .build(self.plan, old, None, &mut self.old_values);
         let has_key = image::row_key(self.plan, old, &mut self.key_scratch, &mut self.row_key);
         drop(entered);
+        if has_key {
+            self.note_departure(old, |recorder| &recorder.row_key);
+        }
         let event = Event {
             table: Some(&self.table),
             row_key: has_key.then_some(&self.row_key),
@@ -142,6 +197,14 @@ impl<'a> Recorder<'a> {
         }
         drop(entered);
         let moved = had_key && (!has_key || self.row_key != self.old_row_key);
+        if had_key {
+            self.note_departure(old, |recorder| &recorder.old_row_key);
+        }
+        let order = if moved && has_key {
+            self.order_of_arrival(new)
+        } else {
+            self.statement
+        };
         let event = Event {
             table: Some(&self.table),
             row_key: has_key.then_some(&self.row_key),
@@ -150,7 +213,7 @@ impl<'a> Recorder<'a> {
             new_values: Some(&self.new_values),
             changed_columns: any.then_some(&self.changed_names),
             context: self.event_context,
-            ..Event::new(EventKind::Update, self.statement)
+            ..Event::new(EventKind::Update, order)
         };
         append(&mut self.writer, self.context, &event)?;
         self.row_done();

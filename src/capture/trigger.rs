@@ -8,12 +8,15 @@
 //! | `capture_truncate` | BEFORE TRUNCATE | records or refuses |
 
 use super::context::{self, Context};
-use super::event::EventKind;
+use super::event::{Event, EventKind, TableName};
 use super::transition::{self, Recorder, Side};
-use super::{statement, truncate};
+use super::{statement, truncate, writer};
 use crate::error::{AttestError, Result, SqlState};
+use crate::pg::datum::Varlena;
 use crate::pg::trigger::{Firing, Operation, trigger_function};
+use crate::settings;
 use crate::table_plan::{self, TablePlan};
+use serde_json::Map;
 
 trigger_function!(
     pg_attest_capture_order,
@@ -43,7 +46,11 @@ trigger_function!(
 fn order(firing: &Firing<'_>) -> Result<()> {
     let plan = table_plan::of_relation(firing.relation(), firing.argument())?;
     check_required(&plan)?;
-    statement::open(firing.relation().oid(), firing.operation());
+    statement::open(
+        firing.relation().oid(),
+        plan.identity.oid,
+        firing.operation(),
+    );
     Ok(())
 }
 
@@ -67,22 +74,49 @@ pub fn check_required(plan: &TablePlan) -> Result<()> {
 
 fn after_statement(firing: &Firing<'_>) -> Result<()> {
     let relation = firing.relation();
-    let statement = statement::close(relation.oid(), firing.operation());
+    let (statement, departures) = statement::close(relation.oid(), firing.operation());
     let old = firing
         .old_table()
         .map(|table| Side::new(table, firing.new_slot()));
     let new = firing
         .new_table()
         .map(|table| Side::new(table, firing.new_slot()));
-    if old.as_ref().map_or(0, Side::len) + new.as_ref().map_or(0, Side::len) == 0 {
+    let rows = old
+        .as_ref()
+        .map_or(0, Side::len)
+        .max(new.as_ref().map_or(0, Side::len));
+    if rows == 0 {
         return Ok(());
     }
     let plan = table_plan::of_relation(relation, firing.argument())?;
     let context = Context::current();
-    let mut recorder = Recorder::new(&plan, statement, &context);
+    if settings::RESTORE.get() {
+        return record_restore(&plan, statement, rows, &context);
+    }
+    let mut recorder = Recorder::new(&plan, statement, &context).with_departures(departures);
     transition::record(&mut recorder, old, new)?;
     recorder.finish();
     Ok(())
+}
+
+/// A restore brings rows whose events come with it: that it happened is recorded, its rows are not.
+fn record_restore(plan: &TablePlan, statement: i32, rows: i64, context: &Context) -> Result<()> {
+    let table = TableName::new(
+        plan.identity.oid,
+        &plan.identity.schema,
+        &plan.identity.table,
+    );
+    let mut said = Map::new();
+    said.insert("rows".into(), rows.into());
+    let said = Context::extra_with(said);
+    let action = Varlena::text(b"restore");
+    let event = Event {
+        table: Some(&table),
+        action: Some(&action),
+        context: said.as_ref(),
+        ..Event::new(EventKind::System, statement)
+    };
+    writer::write_one(&event, context)
 }
 
 fn after_row(firing: &Firing<'_>) -> Result<()> {
@@ -95,6 +129,14 @@ fn after_row(firing: &Firing<'_>) -> Result<()> {
         return Ok(());
     }
     let context = Context::current();
+    if settings::RESTORE.get() {
+        return record_restore(
+            &plan,
+            stamped.unwrap_or_else(statement::current),
+            1,
+            &context,
+        );
+    }
     let mut recorder = Recorder::new(&plan, stamped.unwrap_or_else(statement::current), &context);
     match (firing.operation(), firing.rows()) {
         (Operation::Insert, (_, Some(new))) => recorder.appeared(EventKind::Insert, new)?,

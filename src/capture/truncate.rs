@@ -22,7 +22,7 @@ pub fn before(firing: &Firing<'_>) -> Result<()> {
     let root_too = plan.is_partition
         && statement::innermost_open(|oid| plan.ancestors.contains(&oid), Operation::Truncate)
             .is_some();
-    statement::open(relation.oid(), Operation::Truncate);
+    statement::open(relation.oid(), identity.oid, Operation::Truncate);
 
     if plan.settings.on_truncate == OnTruncate::Forbid {
         return Err(AttestError::new(

@@ -243,3 +243,17 @@ pub fn has_foreign_table(tree: &[pg_sys::Oid]) -> Option<pg_sys::Oid> {
         .copied()
         .find(|oid| unsafe { pg_sys::get_rel_relkind(*oid) } as u8 == pg_sys::RELKIND_FOREIGN_TABLE)
 }
+
+/// Whether the relation is `audit.audit_events` or was made as one of its partitions.
+pub fn is_table_of_log(relation: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups by OID; get_rel_name returns NULL or a palloc'd string.
+    unsafe {
+        let kind = pg_sys::get_rel_relkind(relation) as u8;
+        if kind != pg_sys::RELKIND_RELATION && kind != pg_sys::RELKIND_PARTITIONED_TABLE {
+            return false;
+        }
+        namespace_oid(c"audit") == Some(pg_sys::get_rel_namespace(relation))
+            && owned(pg_sys::get_rel_name(relation))
+                .is_some_and(|name| name.starts_with("audit_events"))
+    }
+}

@@ -20,7 +20,7 @@ pub fn init() {
     }
 }
 
-/// Tells `attach::drop_guard` when this extension is about to be dropped, by whatever command.
+/// Asks `attach::drop_guard` before a relation is dropped, by whatever command.
 #[pg_guard]
 unsafe extern "C-unwind" fn object_access(
     access: pg_sys::ObjectAccessType::Type,
@@ -35,10 +35,10 @@ unsafe extern "C-unwind" fn object_access(
             previous(access, class, object, sub, arg);
         }
         if access == pg_sys::ObjectAccessType::OAT_DROP
-            && class == pg_sys::ExtensionRelationId
-            && object == pg_sys::get_extension_oid(c"pg_attest".as_ptr(), true)
+            && class == pg_sys::RelationRelationId
+            && sub == 0
         {
-            crate::error::or_raise(crate::attach::drop_guard::check());
+            crate::error::or_raise(crate::attach::drop_guard::check(object));
         }
     }
 }
