@@ -97,7 +97,7 @@ fn labels(client: &mut Client, name: &str) -> Result<()> {
                  WHEN (changed_columns IS NOT NULL) > (operation = 'update') THEN 'changed_columns'
                  WHEN operation = 'update' AND EXISTS (
                      SELECT FROM jsonb_each(old_values) o JOIN jsonb_each(new_values) n USING (key)
-                     WHERE o.value::text <> n.value::text AND key <> ALL (coalesce(changed_columns, '{}')))
+                     WHERE o.value::text <> n.value::text AND key <> ALL (coalesce(changed_columns, '{{}}')))
                      THEN 'a changed column is not named'
                  WHEN old_row_key IS NOT NULL AND (operation <> 'update' OR old_row_key = row_key) THEN 'old_row_key'
                  WHEN salt IS NULL THEN 'salt' END AS why
