@@ -9,6 +9,7 @@ use crate::pg::cell::Backend;
 use crate::pg::fmgr::Column;
 use crate::pg::invalidation;
 use crate::pg::memory::Context;
+use crate::pg::relation::lock;
 use crate::pg::relation::{OpenRelation, RelationRef};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
@@ -151,10 +152,9 @@ fn build(relation: RelationRef<'_>, argument: Option<&CStr>) -> Result<TablePlan
         catalog::inheritance_ancestors(relation.oid())
     };
     let root = match ancestors.last() {
-        Some(root) if relation.is_partition() => Some(OpenRelation::table(
-            *root,
-            pg_sys::AccessShareLock as pg_sys::LOCKMODE,
-        )),
+        Some(root) if relation.is_partition() => {
+            Some(OpenRelation::table(*root, lock::ACCESS_SHARE))
+        }
         _ => None,
     };
     let identified = root.as_ref().map_or(relation, OpenRelation::relation);

@@ -15,6 +15,7 @@ use crate::error::{AttestError, Result, SqlState};
 use crate::pg::cell::Backend;
 use crate::pg::datum::Varlena;
 use crate::pg::relation::OpenRelation;
+use crate::pg::relation::lock;
 use crate::pg::role::{self, ActAsSuperuser};
 use crate::pg::trigger::{DdlFiring, trigger_function};
 use crate::pg::{catalog, context_source, xact};
@@ -31,7 +32,7 @@ const MAX_COMMAND: usize = 10_000;
 
 static OWN: Backend<Cell<u32>> = Backend::cell(0);
 
-/// While it lives, DDL is pg_attest's own and is not recorded as somebody's.
+/// While it lives, DDL is `pg_attest`'s own and is not recorded as somebody's.
 ///
 /// An ERROR unwinds through `Drop`, so the count is right afterwards.
 pub struct OwnDdl(());
@@ -49,7 +50,7 @@ impl Drop for OwnDdl {
     }
 }
 
-/// The context of an act of pg_attest's own: the role that called, although we act as superuser.
+/// The context of an act of `pg_attest`'s own: the role that called, although we act as superuser.
 pub fn outer_context() -> Context {
     let mut context = Context::current();
     if let Some(role) = role::caller() {
@@ -138,10 +139,7 @@ fn unlogged(table: pg_sys::Oid) -> AttestError {
 
 /// Records a command on an attached table, and gives everything that is now part of one its triggers.
 fn follow(command: &Command, tag: &str) -> Result<()> {
-    let Some(opened) = OpenRelation::try_table(
-        command.relation,
-        pg_sys::AccessShareLock as pg_sys::LOCKMODE,
-    ) else {
+    let Some(opened) = OpenRelation::try_table(command.relation, lock::ACCESS_SHARE) else {
         return Ok(());
     };
     let relation = opened.relation();
@@ -225,7 +223,7 @@ fn attach_detached_partitions() -> Result<()> {
 fn resync(table: pg_sys::Oid, mut settings: TableSettings, renamed: i32) -> Result<()> {
     let before = settings.clone();
     let (names, key_columns) = {
-        let opened = OpenRelation::table(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
         (
             opened.relation().column_names(),
             opened.relation().key_columns(),
@@ -317,7 +315,7 @@ fn resync(table: pg_sys::Oid, mut settings: TableSettings, renamed: i32) -> Resu
 fn record_command(table: pg_sys::Oid, command: &Command, tag: &str) -> Result<()> {
     let mut said = statement_text();
     said.insert("object".into(), command.object.clone().into());
-    let opened = OpenRelation::table(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
     let columns = opened
         .relation()
         .column_names()

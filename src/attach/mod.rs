@@ -11,6 +11,7 @@ pub mod request;
 pub mod schema;
 pub mod target;
 pub mod triggers;
+pub mod wanted;
 
 use crate::capture::context::Context;
 use crate::capture::event::{Event, EventKind, TableName};
@@ -18,6 +19,7 @@ use crate::capture::{baseline, statement, writer};
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::datum::Varlena;
 use crate::pg::relation::OpenRelation;
+use crate::pg::relation::lock;
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::{catalog, xact};
 use crate::table_plan::{self, TableSettings};
@@ -25,10 +27,11 @@ use pgrx::prelude::*;
 use serde_json::{Map, Value as Json};
 
 /// Keeps writers out, as CREATE TRIGGER does, so that a baseline and the first captured change leave no gap.
-const LOCK: pg_sys::LOCKMODE = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
+const LOCK: pg_sys::LOCKMODE = lock::SHARE_ROW_EXCLUSIVE;
 
 /// `audit.attach_with(target regclass, settings jsonb, baseline boolean)`: what `audit.attach` calls.
 #[pg_extern(sql = false)]
+#[allow(clippy::needless_pass_by_value)] // what pgrx passes
 fn attach_with(target: Option<pg_sys::Oid>, settings: pgrx::JsonB, baseline: Option<bool>) {
     or_raise(attach_by_owner(
         target,
@@ -204,7 +207,7 @@ pub fn record(
     reason: Option<&str>,
     said: Map<String, Json>,
 ) -> Result<()> {
-    let opened = OpenRelation::table(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
     let relation = opened.relation();
     let name = TableName::new(
         table,

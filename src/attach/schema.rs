@@ -14,6 +14,7 @@ use std::ffi::CString;
 
 /// `audit.attach_schema_with(schema_name name, settings jsonb, baseline boolean)`: what `audit.attach_schema` calls.
 #[pg_extern(sql = false)]
+#[allow(clippy::needless_pass_by_value)] // what pgrx passes
 fn attach_schema_with(
     schema_name: Option<&std::ffi::CStr>,
     settings: pgrx::JsonB,

@@ -185,7 +185,7 @@ impl<'a> Recorder<'a> {
         self.images.build(plan, old, selected, &mut self.old_values);
         self.images.build(plan, new, selected, &mut self.new_values);
         let has_key = image::row_key(plan, new, &mut self.key_scratch, &mut self.row_key);
-        let had_key = image::row_key(plan, old, &mut self.key_scratch, &mut self.old_row_key);
+        let old_has_key = image::row_key(plan, old, &mut self.key_scratch, &mut self.old_row_key);
         if self.named != self.changed {
             self.named.clone_from(&self.changed);
             let names = plan
@@ -196,8 +196,8 @@ impl<'a> Recorder<'a> {
                 .set_text_array(names.map(|position| plan.columns[*position].column.name()));
         }
         drop(entered);
-        let moved = had_key && (!has_key || self.row_key != self.old_row_key);
-        if had_key {
+        let moved = old_has_key && (!has_key || self.row_key != self.old_row_key);
+        if old_has_key {
             self.note_departure(old, |recorder| &recorder.old_row_key);
         }
         let order = if moved && has_key {

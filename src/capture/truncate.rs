@@ -1,6 +1,6 @@
 //! TRUNCATE, as the table's `on_truncate` says.
 //!
-//! A stamp is open on each truncated table from its BEFORE to its AFTER trigger. PostgreSQL fires the root's
+//! A stamp is open on each truncated table from its BEFORE to its AFTER trigger. `PostgreSQL` fires the root's
 //! BEFORE trigger ahead of its partitions', so a partition can tell whether its root is truncated along.
 
 use super::baseline;

@@ -1,5 +1,6 @@
 //! Catalog look-ups by OID, through the syscache.
 
+use super::relation::lock;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
@@ -174,8 +175,7 @@ fn inheritance_parents(child: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     let mut parents = Vec::new();
     // SAFETY: an index scan on the catalog as PostgreSQL's own code does it; tuples are valid until the next fetch.
     unsafe {
-        let catalog =
-            pg_sys::table_open(INHERITS.into(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let catalog = pg_sys::table_open(INHERITS.into(), lock::ACCESS_SHARE);
         let mut key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(
             &raw mut key,
@@ -200,7 +200,7 @@ fn inheritance_parents(child: pg_sys::Oid) -> Vec<pg_sys::Oid> {
             parents.push((*pg_sys::GETSTRUCT(tuple).cast::<Inherits>()).parent);
         }
         pg_sys::systable_endscan(scan);
-        pg_sys::table_close(catalog, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        pg_sys::table_close(catalog, lock::ACCESS_SHARE);
     }
     parents
 }

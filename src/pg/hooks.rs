@@ -1,4 +1,4 @@
-//! Hooks into PostgreSQL, each chained to whoever was there before.
+//! Hooks into `PostgreSQL`, each chained to whoever was there before.
 
 use pgrx::{pg_guard, pg_sys};
 use std::cell::Cell;

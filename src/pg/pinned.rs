@@ -4,9 +4,9 @@ use super::unwinding;
 use pgrx::pg_sys;
 use std::marker::PhantomData;
 
-/// While it lives: TimeZone UTC, DateStyle ISO, IntervalStyle postgres, bytea_output hex, extra_float_digits 1.
+/// While it lives: `TimeZone` UTC, `DateStyle` ISO, `IntervalStyle` postgres, `bytea_output` hex, `extra_float_digits` 1.
 ///
-/// These are plain variables of PostgreSQL behind their GUCs. Assigning them costs nothing, where a GUC nest level costs
+/// These are plain variables of `PostgreSQL` behind their GUCs. Assigning them costs nothing, where a GUC nest level costs
 /// about 5 µs; `Drop` puts the session's values back, on the way out of an ERROR too.
 pub struct Pinned {
     timezone: *mut pg_sys::pg_tz,
