@@ -146,6 +146,10 @@ fn environment(
     ];
     if let Some(name) = layout.user.name() {
         all.push(("CARGO_PGRX_TEST_RUNAS", name.to_owned()));
+    } else if std::env::var_os("USER").is_none() {
+        // pgrx's tests connect as $USER, which containers often leave unset.
+        let name = crate::run::capture(Command::new("id").arg("-un"))?;
+        all.push(("USER", name.trim().to_owned()));
     }
     Ok(all)
 }
