@@ -236,6 +236,37 @@ pub fn enum_label_oid(
     }
 }
 
+/// The names of the columns in the partition keys of a partitioned table and of its partitioned partitions. Expressions in a
+/// partition key are left out.
+pub fn partition_key_columns(root: pg_sys::Oid) -> Vec<Vec<u8>> {
+    // `src/include/catalog/pg_partitioned_table.h`
+    const ANUM_PARTATTRS: pg_sys::AttrNumber = 5;
+    let mut names = Vec::new();
+    for oid in inheritors(root, lock::ACCESS_SHARE) {
+        // SAFETY: a syscache tuple is valid until it is released; partattrs is an int2vector that is never null; get_attname
+        // with missing_ok returns NULL or a palloc'd string.
+        unsafe {
+            let cache = pg_sys::SysCacheIdentifier::PARTRELID as i32;
+            let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(oid));
+            if tuple.is_null() {
+                continue;
+            }
+            let mut is_null = false;
+            let attributes =
+                pg_sys::SysCacheGetAttr(cache, tuple, ANUM_PARTATTRS, &raw mut is_null);
+            let attributes = attributes.cast_mut_ptr::<pg_sys::int2vector>();
+            for attnum in (*attributes).values.as_slice((*attributes).dim1 as usize) {
+                let name = pg_sys::get_attname(oid, *attnum, true);
+                if !name.is_null() {
+                    names.push(CStr::from_ptr(name).to_bytes().to_vec());
+                }
+            }
+            pg_sys::ReleaseSysCache(tuple);
+        }
+    }
+    names
+}
+
 /// Whether a foreign table stands anywhere below the relation.
 pub fn has_foreign_table(tree: &[pg_sys::Oid]) -> Option<pg_sys::Oid> {
     // SAFETY: catalog look-up by OID.
