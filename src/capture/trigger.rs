@@ -52,8 +52,11 @@ fn order(firing: &Firing<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a statement that lacks what `require` asks for.
+/// Refuses a statement that lacks what `require` asks for. A restore has no reasons of its own.
 pub fn check_required(plan: &TablePlan) -> Result<()> {
+    if settings::RESTORE.get() {
+        return Ok(());
+    }
     let Some(missing) = plan
         .settings
         .require

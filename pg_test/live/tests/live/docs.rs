@@ -33,7 +33,7 @@ fn output_of(database: &Database, examples: &[(String, String)]) -> Result<Vec<S
     const MARK: &str = "-- next example --";
     let mut script = String::new();
     for (sql, _) in examples {
-        write!(script, "{sql}\\echo '{MARK}'\n")?;
+        writeln!(script, "{sql}\\echo '{MARK}'")?;
     }
     let dir = database.cluster().dir();
     let (script_file, output_file) = (dir.join("readme.sql"), dir.join("readme.out"));
