@@ -267,6 +267,30 @@ pub fn partition_key_columns(root: pg_sys::Oid) -> Vec<Vec<u8>> {
     names
 }
 
+/// A type's name, with its schema unless that is `pg_catalog`, unquoted; its OID when it is gone.
+pub fn type_name(oid: pg_sys::Oid) -> String {
+    // SAFETY: a syscache tuple is valid until it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::TYPEOID as i32,
+            pg_sys::Datum::from(oid),
+        );
+        if tuple.is_null() {
+            return oid.to_u32().to_string();
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_type>();
+        let name = CStr::from_ptr((*form).typname.data.as_ptr())
+            .to_string_lossy()
+            .into_owned();
+        let namespace = (*form).typnamespace;
+        pg_sys::ReleaseSysCache(tuple);
+        match namespace_name(namespace).as_str() {
+            "pg_catalog" => name,
+            schema => format!("{schema}.{name}"),
+        }
+    }
+}
+
 /// Whether a foreign table stands anywhere below the relation.
 pub fn has_foreign_table(tree: &[pg_sys::Oid]) -> Option<pg_sys::Oid> {
     // SAFETY: catalog look-up by OID.

@@ -99,13 +99,10 @@ impl Column {
         &self.name
     }
 
-    /// The name of the column's type, as SQL writes it.
+    /// The name of the column's type as the catalog has it, with its schema unless that is `pg_catalog`; no setting of the
+    /// session changes it.
     pub fn type_name(&self) -> String {
-        // SAFETY: format_type_be takes any OID and returns a palloc'd string.
-        unsafe {
-            String::from_utf8_lossy(cstring_bytes(pg_sys::format_type_be(self.type_oid)))
-                .into_owned()
-        }
+        super::catalog::type_name(self.type_oid)
     }
 
     /// Whether printing its values depends on `lc_monetary` or `search_path`, which are dear to pin.
