@@ -54,9 +54,9 @@ CREATE FUNCTION audit.maintain() RETURNS TABLE (task text, done bigint)
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'maintain_wrapper';
 COMMENT ON FUNCTION audit.maintain() IS 'Upkeep of the log: makes the months ahead, moves events out of the default partition';
 
-CREATE FUNCTION audit.trigger_health(target regclass) RETURNS TABLE (relation regclass, missing text[], disabled text[])
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'trigger_health_wrapper';
-COMMENT ON FUNCTION audit.trigger_health IS 'The triggers of an attached table and its partitions that are missing, altered or disabled; no row when all is well';
+CREATE FUNCTION audit.trigger_health(target regclass) RETURNS TABLE (relation regclass, missing text[], disabled text[], unknown_columns text[])
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'trigger_health_wrapper';
+COMMENT ON FUNCTION audit.trigger_health IS 'The triggers of an attached table and its partitions that are missing, altered or disabled, and names in its settings that it has no column of; no row when all is well';
 
 CREATE VIEW audit.attachments AS
 SELECT a.relation AS target,
@@ -82,7 +82,8 @@ CROSS JOIN LATERAL (
     SELECT pg_catalog.count(*) = 0 AS healthy,
            pg_catalog.string_agg(h.relation::text
                || CASE WHEN h.missing <> '{}' THEN ': missing ' || pg_catalog.array_to_string(h.missing, ', ') ELSE '' END
-               || CASE WHEN h.disabled <> '{}' THEN ': disabled ' || pg_catalog.array_to_string(h.disabled, ', ') ELSE '' END, '; ') AS problems
+               || CASE WHEN h.disabled <> '{}' THEN ': disabled ' || pg_catalog.array_to_string(h.disabled, ', ') ELSE '' END
+               || CASE WHEN h.unknown_columns <> '{}' THEN ': no column ' || pg_catalog.array_to_string(h.unknown_columns, ', ') ELSE '' END, '; ') AS problems
     FROM audit.trigger_health(a.relation) h) h;
 COMMENT ON VIEW audit.attachments IS 'The attached tables: their settings, and whether their triggers are as they should be';
 
@@ -93,7 +94,7 @@ CREATE EVENT TRIGGER audit_ddl_command_start ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED', 'DROP TABLE', 'DROP SCHEMA') EXECUTE FUNCTION audit.on_ddl();
 CREATE EVENT TRIGGER audit_ddl_command_end ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE SCHEMA', 'CREATE TRIGGER', 'CREATE FOREIGN TABLE',
-                 'IMPORT FOREIGN SCHEMA', 'ALTER TABLE', 'ALTER INDEX', 'ALTER TRIGGER', 'ALTER FOREIGN TABLE', 'ALTER SCHEMA')
+                 'IMPORT FOREIGN SCHEMA', 'ALTER TABLE', 'ALTER INDEX', 'ALTER TRIGGER', 'ALTER FOREIGN TABLE', 'ALTER SCHEMA', 'ALTER TYPE')
     EXECUTE FUNCTION audit.on_ddl();
 CREATE EVENT TRIGGER audit_sql_drop ON sql_drop EXECUTE FUNCTION audit.on_ddl();
 ALTER EVENT TRIGGER audit_ddl_command_start ENABLE ALWAYS;

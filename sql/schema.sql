@@ -1,4 +1,16 @@
 -- The schema, the log and the registry.
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+        RAISE EXCEPTION 'pg_attest needs a database with encoding UTF8'
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = pg_catalog.format('This database has encoding %s, in which JSON cannot hold every text.',
+                                             pg_catalog.getdatabaseencoding()),
+                  HINT = 'CREATE DATABASE … ENCODING ''UTF8'' TEMPLATE template0 makes one.';
+    END IF;
+END
+$$;
+
 -- A plain CREATE SCHEMA: a schema that somebody made under this name beforehand makes CREATE EXTENSION fail loudly.
 CREATE SCHEMA audit;
 COMMENT ON SCHEMA audit IS 'pg_attest: immutable, provable audit trail';

@@ -15,10 +15,21 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
            'ALTER EVENT TRIGGER … ENABLE ALWAYS: ' || string_agg(evtname, ', ')
     FROM pg_event_trigger WHERE evtname LIKE 'audit\_%' AND evtenabled <> 'A'
     UNION ALL
+    SELECT 'broken guards of the log', count(*)::text, count(*) = 0,
+           'ALTER TABLE … ENABLE ALWAYS TRIGGER …, after CREATE TRIGGER … EXECUTE FUNCTION audit.guard() where it is missing: '
+               || string_agg(format('%s on %s', guard.name, log.relation), ', ')
+    FROM (SELECT 'audit.audit_events'::regclass
+          UNION ALL
+          SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'audit.audit_events'::regclass) AS log (relation)
+    CROSS JOIN (VALUES ('refuse_write'), ('refuse_truncate')) AS guard (name)
+    WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = log.relation AND tgname = guard.name
+                      AND tgfoid = 'audit.guard()'::regprocedure AND tgenabled = 'A')
+    UNION ALL
     SELECT 'months ahead', count(*)::text, count(*) >= 2,
            CASE WHEN count(*) < 2 THEN 'SELECT audit.maintain(); makes them' END
     FROM generate_series(1, 12) AS ahead
-    WHERE to_regclass('audit.audit_events_' || to_char((now() AT TIME ZONE 'UTC') + make_interval(months => ahead), 'YYYY_MM')) IS NOT NULL
+    WHERE EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'audit.audit_events'::regclass AND inhrelid = to_regclass(
+        'audit.audit_events_' || to_char(date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => ahead), 'YYYY_MM')))
     UNION ALL
     SELECT 'events in the default partition', count(*)::text, count(*) = 0,
            CASE WHEN count(*) > 0 THEN 'SELECT audit.maintain(); moves them' END

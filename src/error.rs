@@ -62,6 +62,11 @@ impl AttestError {
     pub fn log(self) {
         self.report(PgLogLevel::LOG);
     }
+
+    /// Tells the client and the server's log that something needs doing, and goes on.
+    pub fn warning(self) {
+        self.report(PgLogLevel::WARNING);
+    }
 }
 
 impl From<pgrx::spi::Error> for AttestError {

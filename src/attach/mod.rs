@@ -4,7 +4,9 @@
 //! together, here and nowhere else.
 
 pub mod ddl;
+mod ddl_follow;
 pub mod drop_guard;
+mod fit;
 pub mod partitions;
 pub mod registry;
 pub mod request;
@@ -32,10 +34,11 @@ const LOCK: pg_sys::LOCKMODE = lock::SHARE_ROW_EXCLUSIVE;
 /// `audit.attach_with(target regclass, settings jsonb, baseline boolean)`: what `audit.attach` calls.
 #[pg_extern(sql = false)]
 #[allow(clippy::needless_pass_by_value)] // what pgrx passes
-fn attach_with(target: Option<pg_sys::Oid>, settings: pgrx::JsonB, baseline: Option<bool>) {
+fn attach_with(target: Option<pg_sys::Oid>, settings: Option<pgrx::JsonB>, baseline: Option<bool>) {
+    let settings = or_raise(required(settings, "settings")).0;
     or_raise(attach_by_owner(
         target,
-        &settings.0,
+        &settings,
         baseline.unwrap_or(false),
     ));
 }
@@ -48,7 +51,7 @@ fn detach(target: Option<pg_sys::Oid>, reason: Option<&str>) {
 
 fn attach_by_owner(target: Option<pg_sys::Oid>, settings: &Json, baseline: bool) -> Result<()> {
     let target = required(target, "target")?;
-    let opened = OpenRelation::table(target, LOCK);
+    let opened = target::open(target)?;
     target::check_owner(target)?;
     target::check(opened.relation())?;
     let settings = request::parse(opened.relation(), settings, request::Strictness::Exact)?;
@@ -64,14 +67,22 @@ pub fn attach(target: pg_sys::Oid, settings: &TableSettings, baseline: bool) -> 
     partitions::ensure()?;
     let tree = catalog::inheritors(target, LOCK);
     let is_partitioned = OpenRelation::table(target, LOCK).relation().kind() == 'p';
-    // Partitions are recorded as their root; inheritance children as themselves.
-    let (attached, members): (&[pg_sys::Oid], &[pg_sys::Oid]) = if is_partitioned {
-        (&tree[..1], &tree[..])
+    if is_partitioned {
+        // Partitions are recorded as their root.
+        attach_one(target, &fit::to(target, settings, None), &tree, baseline)?;
+        ddl_follow::merge(&registry::attached_among(&tree[1..])?, target)
     } else {
-        (&tree[..], &[])
-    };
-    for table in attached {
-        attach_one(*table, settings, members, baseline)?;
+        attach_each(&tree, settings, baseline)
+    }
+}
+
+/// Attaches ordinary tables, the members of an inheritance tree: each is recorded as itself. Temporary ones end with their
+/// session, and stay as they are.
+fn attach_each(tables: &[pg_sys::Oid], settings: &TableSettings, baseline: bool) -> Result<()> {
+    for table in tables {
+        if !ddl_follow::has_persistence(*table, 't') {
+            attach_one(*table, &fit::to(*table, settings, None), &[], baseline)?;
+        }
     }
     Ok(())
 }
@@ -149,7 +160,7 @@ fn record_baseline(member: pg_sys::Oid, settings: &TableSettings) -> Result<()> 
 fn detach_by_owner(target: Option<pg_sys::Oid>, reason: Option<&str>) -> Result<()> {
     let target = required(target, "target")?;
     let reason = required_reason(reason)?;
-    drop(OpenRelation::table(target, LOCK));
+    drop(target::open(target)?);
     target::check_owner(target)?;
     detach_table(target, reason)
 }

@@ -5,7 +5,8 @@
 use crate::attach::ddl::OwnDdl;
 use crate::attach::registry::{all, first};
 use crate::capture::guard::Upkeep;
-use crate::error::{Result, or_raise};
+use crate::error::{AttestError, Result, SqlState, or_raise};
+use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use pgrx::prelude::*;
 
@@ -17,26 +18,41 @@ const MONTHS_AHEAD: i32 = 12;
 
 /// Makes the current month and the next twelve, where they are missing. Superuser.
 pub fn ensure() -> Result<i64> {
-    let missing: Vec<String> = all(
-        "SELECT pg_catalog.to_char(m, 'YYYY-MM-DD') FROM pg_catalog.generate_series( \
-           pg_catalog.date_trunc('month', pg_catalog.now() AT TIME ZONE 'UTC'), \
-           pg_catalog.date_trunc('month', pg_catalog.now() AT TIME ZONE 'UTC') + pg_catalog.make_interval(months => $1), \
-           '1 month') m \
-         WHERE pg_catalog.to_regclass('audit.audit_events_' || pg_catalog.to_char(m, 'YYYY_MM')) IS NULL",
-        &[MONTHS_AHEAD.into()],
+    if missing()?.is_empty() {
+        return Ok(0);
+    }
+    // Two sessions may see the same month missing: one makes it, the other looks again.
+    query::run(
+        "LOCK TABLE ONLY audit.audit_events IN SHARE UPDATE EXCLUSIVE MODE",
+        &[],
     )?;
+    let missing = missing()?;
     for month in &missing {
         make(month)?;
     }
     Ok(i64::try_from(missing.len()).unwrap_or(i64::MAX))
 }
 
+/// The first days of those months that nothing of the month's name exists for.
+fn missing() -> Result<Vec<String>> {
+    all(
+        &format!(
+            "SELECT pg_catalog.to_char(m, 'YYYY-MM-DD') FROM pg_catalog.generate_series( \
+               pg_catalog.date_trunc('month', pg_catalog.now() AT TIME ZONE 'UTC'), \
+               pg_catalog.date_trunc('month', pg_catalog.now() AT TIME ZONE 'UTC') \
+                 + pg_catalog.make_interval(months => {MONTHS_AHEAD}), '1 month') m \
+             WHERE pg_catalog.to_regclass('audit.audit_events_' || pg_catalog.to_char(m, 'YYYY_MM')) IS NULL"
+        ),
+        &[],
+    )
+}
+
 /// Makes the partition of the month that begins on this day.
 fn make(first_day: &str) -> Result<()> {
     let name = format!("audit_events_{}", first_day[..7].replace('-', "_"));
-    let to: String = first(
+    let to = first(
         "SELECT pg_catalog.to_char(($1::pg_catalog.date + interval '1 month'), 'YYYY-MM-DD')",
-        &[first_day.into()],
+        &[Arg::Text(first_day)],
     )?
     .unwrap_or_default();
     Spi::run(
@@ -48,39 +64,90 @@ fn make(first_day: &str) -> Result<()> {
     Ok(())
 }
 
-/// Moves what the default partition holds into months of its own; returns how many events it moved.
-fn drain() -> Result<i64> {
-    let months: Vec<String> = all(
-        "SELECT DISTINCT pg_catalog.to_char(pg_catalog.date_trunc('month', occurred_at AT TIME ZONE 'UTC'), 'YYYY-MM-DD') \
-         FROM audit.audit_events_default",
+/// Warns of relations that have a month's name without being a partition of the log: that month's events go to the default
+/// partition.
+fn warn_of_strays() -> Result<()> {
+    let strays = all(
+        "SELECT c.relname FROM pg_catalog.pg_class c \
+         WHERE c.relnamespace = 'audit'::pg_catalog.regnamespace AND c.relname ~ '^audit_events_[0-9]{4}_[0-9]{2}$' \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i \
+                         WHERE i.inhrelid = c.oid AND i.inhparent = 'audit.audit_events'::pg_catalog.regclass) \
+         ORDER BY c.relname",
         &[],
     )?;
-    if months.is_empty() {
+    for name in strays {
+        AttestError::new(
+            SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("audit.{name} is not a partition of audit.audit_events"),
+        )
+        .detail("The events of its month are kept in the default partition.")
+        .hint("Attach it again (ALTER TABLE audit.audit_events ATTACH PARTITION …) as long as the default partition has no events of its month, else move it away (ALTER TABLE … SET SCHEMA …); then SELECT audit.maintain();")
+        .warning();
+    }
+    Ok(())
+}
+
+/// Moves what the default partition holds into months of its own; returns how many events it moved.
+fn drain() -> Result<i64> {
+    if months_in_default()?.is_empty() {
         return Ok(0);
     }
     let _upkeep = Upkeep::new();
-    // Writers to the default partition wait until the move is committed; they would be late for it otherwise.
-    Spi::run(
-        "LOCK TABLE audit.audit_events_default IN ACCESS EXCLUSIVE MODE; \
-         CREATE TEMPORARY TABLE audit_drain ON COMMIT DROP AS SELECT * FROM audit.audit_events_default; \
-         TRUNCATE audit.audit_events_default",
-    )?;
-    for month in &months {
-        let exists: Option<bool> = first(
-            "SELECT pg_catalog.to_regclass('audit.audit_events_' || pg_catalog.to_char($1::pg_catalog.date, 'YYYY_MM')) IS NOT NULL",
-            &[month.as_str().into()],
-        )?;
-        if exists != Some(true) {
-            make(month)?;
-        }
-    }
-    let moved: Option<i64> = first(
-        "WITH moved AS (INSERT INTO audit.audit_events SELECT * FROM pg_temp.audit_drain RETURNING 1) \
-         SELECT pg_catalog.count(*) FROM moved",
+    // Writers to the default partition wait until the move is committed; they would be late for it otherwise. Only a snapshot
+    // taken with the locks held sees all that they wrote, and TRUNCATE spares nothing: hence one statement per call. The
+    // parent comes first, as in `ensure`.
+    query::run(
+        "LOCK TABLE ONLY audit.audit_events IN SHARE UPDATE EXCLUSIVE MODE",
         &[],
     )?;
-    Spi::run("DROP TABLE pg_temp.audit_drain")?;
-    Ok(moved.unwrap_or(0))
+    query::run(
+        "LOCK TABLE audit.audit_events_default IN ACCESS EXCLUSIVE MODE",
+        &[],
+    )?;
+    let months = months_in_default()?;
+    let before = count_in_default()?;
+    // A name that the session's own temporary tables leave free.
+    let drain = first(
+        "SELECT 'pg_temp.audit_drain_' || n FROM pg_catalog.generate_series(1, 1000000) n \
+         WHERE pg_catalog.to_regclass('pg_temp.audit_drain_' || n) IS NULL LIMIT 1",
+        &[],
+    )?
+    .unwrap_or_default();
+    query::run(
+        &format!(
+            "CREATE TEMPORARY TABLE {drain} USING heap ON COMMIT DROP AS SELECT * FROM audit.audit_events_default"
+        ),
+        &[],
+    )?;
+    query::run("TRUNCATE audit.audit_events_default", &[])?;
+    for month in &months {
+        make(month)?;
+    }
+    query::run(
+        &format!("INSERT INTO audit.audit_events SELECT * FROM {drain}"),
+        &[],
+    )?;
+    query::run(&format!("DROP TABLE {drain}"), &[])?;
+    // Where a month's name is taken by something else, its events came back.
+    Ok(before - count_in_default()?)
+}
+
+/// The first days of the months that the default partition holds events of, and that can be made.
+fn months_in_default() -> Result<Vec<String>> {
+    all(
+        "SELECT DISTINCT pg_catalog.to_char(m, 'YYYY-MM-DD') FROM \
+         (SELECT pg_catalog.date_trunc('month', occurred_at AT TIME ZONE 'UTC') FROM audit.audit_events_default) d (m) \
+         WHERE pg_catalog.to_regclass('audit.audit_events_' || pg_catalog.to_char(m, 'YYYY_MM')) IS NULL",
+        &[],
+    )
+}
+
+fn count_in_default() -> Result<i64> {
+    let count = first(
+        "SELECT pg_catalog.count(*) FROM audit.audit_events_default",
+        &[],
+    )?;
+    Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
 }
 
 /// `audit.maintain()`: partitions ahead, the default partition drained.
@@ -88,6 +155,7 @@ fn drain() -> Result<i64> {
 fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, i64))> {
     let _superuser = ActAsSuperuser::new();
     let _own = OwnDdl::new();
+    or_raise(warn_of_strays());
     let drained = or_raise(drain());
     let made = or_raise(ensure());
     TableIterator::new([

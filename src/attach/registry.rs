@@ -1,120 +1,132 @@
 //! The tables `audit.attachment` and `audit.attached_schema`: what was asked for.
 //!
-//! Every function here runs as superuser: the caller holds an `ActAsSuperuser`.
+//! Every function here runs as superuser: the caller holds an `ActAsSuperuser`. What is read is what is committed now, also in a
+//! REPEATABLE READ transaction (`pg::query`).
 
 use crate::error::{AttestError, Result, SqlState};
+use crate::pg::query::{self, Arg};
 use crate::table_plan::TableSettings;
-use pgrx::JsonB;
-use pgrx::datum::DatumWithOid;
-use pgrx::prelude::*;
+use pgrx::pg_sys;
 use serde_json::Value as Json;
 
 /// The settings with which the table is attached.
 pub fn settings_of(table: pg_sys::Oid) -> Result<Option<TableSettings>> {
-    let found = first::<JsonB>(
+    let found = first(
         "SELECT settings FROM audit.attachment WHERE relation = $1",
-        &[table.into()],
+        &[Arg::Oid(table)],
     )?;
-    found.map(|JsonB(json)| from_json(json)).transpose()
+    found.map(|json| from_json(&json)).transpose()
 }
 
 /// Keeps the settings of a table.
 pub fn put(table: pg_sys::Oid, settings: &TableSettings) -> Result<()> {
-    let json = JsonB(to_json(settings)?);
-    Spi::run_with_args(
-        "INSERT INTO audit.attachment AS a (relation, settings) VALUES ($1, $2) \
+    query::run(
+        "INSERT INTO audit.attachment AS a (relation, settings) VALUES ($1, $2::pg_catalog.jsonb) \
          ON CONFLICT (relation) DO UPDATE SET settings = excluded.settings",
-        &[table.into(), json.into()],
-    )?;
-    Ok(())
+        &[Arg::Oid(table), Arg::Text(&to_json(settings)?.to_string())],
+    )
 }
 
 /// Forgets a table.
 pub fn remove(table: pg_sys::Oid) -> Result<()> {
-    Spi::run_with_args(
+    query::run(
         "DELETE FROM audit.attachment WHERE relation = $1",
-        &[table.into()],
-    )?;
-    Ok(())
+        &[Arg::Oid(table)],
+    )
 }
 
 /// The attached tables of a schema.
 pub fn tables_in(schema: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    all(
-        "SELECT a.relation::oid FROM audit.attachment a JOIN pg_catalog.pg_class c ON c.oid = a.relation \
+    oids(
+        "SELECT a.relation::pg_catalog.oid FROM audit.attachment a JOIN pg_catalog.pg_class c ON c.oid = a.relation \
          WHERE c.relnamespace = $1 ORDER BY c.relname",
-        &[schema.into()],
+        &[Arg::Oid(schema)],
+    )
+}
+
+/// Those of the tables that are attached.
+pub fn attached_among(tables: &[pg_sys::Oid]) -> Result<Vec<pg_sys::Oid>> {
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let listed: Vec<String> = tables
+        .iter()
+        .map(|table| table.to_u32().to_string())
+        .collect();
+    oids(
+        "SELECT relation::pg_catalog.oid FROM audit.attachment WHERE relation = ANY ($1::pg_catalog.oid[]) ORDER BY 1",
+        &[Arg::Text(&format!("{{{}}}", listed.join(",")))],
     )
 }
 
 /// The settings of an attached schema, as they were given.
 pub fn schema_settings(schema: pg_sys::Oid) -> Result<Option<Json>> {
-    let found = first::<JsonB>(
+    let found = first(
         "SELECT settings FROM audit.attached_schema WHERE schema = $1",
-        &[schema.into()],
+        &[Arg::Oid(schema)],
     )?;
-    Ok(found.map(|JsonB(json)| json))
+    found
+        .map(|json| serde_json::from_str(&json).map_err(|error| damaged(&error)))
+        .transpose()
 }
 
 /// Keeps the settings of a schema.
 pub fn put_schema(schema: pg_sys::Oid, settings: &Json) -> Result<()> {
-    Spi::run_with_args(
-        "INSERT INTO audit.attached_schema (schema, settings) VALUES ($1, $2) \
+    query::run(
+        "INSERT INTO audit.attached_schema (schema, settings) VALUES ($1, $2::pg_catalog.jsonb) \
          ON CONFLICT (schema) DO UPDATE SET settings = excluded.settings",
-        &[schema.into(), JsonB(settings.clone()).into()],
-    )?;
-    Ok(())
+        &[Arg::Oid(schema), Arg::Text(&settings.to_string())],
+    )
 }
 
 /// Forgets a schema.
 pub fn remove_schema(schema: pg_sys::Oid) -> Result<()> {
-    Spi::run_with_args(
+    query::run(
         "DELETE FROM audit.attached_schema WHERE schema = $1",
-        &[schema.into()],
-    )?;
-    Ok(())
+        &[Arg::Oid(schema)],
+    )
 }
 
 /// Forgets schemas that are gone.
 pub fn forget_dropped_schemas() -> Result<()> {
-    Spi::run(
+    query::run(
         "DELETE FROM audit.attached_schema s \
          WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.oid = s.schema)",
-    )?;
-    Ok(())
+        &[],
+    )
 }
 
 /// The first column of the first row; None without a row.
-pub fn first<T: FromDatum + IntoDatum>(sql: &str, args: &[DatumWithOid<'_>]) -> Result<Option<T>> {
-    Spi::connect(|client| {
-        let rows = client.select(sql, Some(1), args)?;
-        if rows.is_empty() {
-            Ok(None)
-        } else {
-            Ok(rows.first().get_one::<T>()?)
-        }
-    })
+pub fn first(sql: &str, args: &[Arg<'_>]) -> Result<Option<String>> {
+    Ok(all(sql, args)?.into_iter().next())
 }
 
-/// The first column of all rows.
-pub fn all<T: FromDatum + IntoDatum>(sql: &str, args: &[DatumWithOid<'_>]) -> Result<Vec<T>> {
-    Spi::connect(|client| {
-        let mut found = Vec::new();
-        for row in client.select(sql, None, args)? {
-            if let Some(value) = row.get::<T>(1)? {
-                found.push(value);
-            }
-        }
-        Ok(found)
-    })
+/// The first column of all rows, NULLs left out.
+pub fn all(sql: &str, args: &[Arg<'_>]) -> Result<Vec<String>> {
+    let rows = query::rows(sql, args)?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| row.into_iter().next().flatten())
+        .collect())
+}
+
+/// The first column of all rows, of type oid.
+pub fn oids(sql: &str, args: &[Arg<'_>]) -> Result<Vec<pg_sys::Oid>> {
+    let found = all(sql, args)?;
+    Ok(found.iter().map(|text| oid(text)).collect())
+}
+
+/// An OID as PostgreSQL prints it.
+pub fn oid(text: &str) -> pg_sys::Oid {
+    pg_sys::Oid::from(text.parse::<u32>().unwrap_or_default())
 }
 
 pub fn to_json(settings: &TableSettings) -> Result<Json> {
     serde_json::to_value(settings).map_err(|error| damaged(&error))
 }
 
-fn from_json(json: Json) -> Result<TableSettings> {
-    serde_json::from_value(json).map_err(|error| damaged(&error))
+fn from_json(json: &str) -> Result<TableSettings> {
+    serde_json::from_str(json).map_err(|error| damaged(&error))
 }
 
 fn damaged(error: &serde_json::Error) -> AttestError {

@@ -4,7 +4,6 @@ use crate::error::{AttestError, Result, SqlState};
 use crate::pg::relation::RelationRef;
 use crate::settings;
 use crate::table_plan::{CaptureMode, OnTruncate, TableSettings};
-use serde::Deserialize;
 use serde_json::Value as Json;
 
 /// What a column's name contains when its values look secret.
@@ -23,7 +22,6 @@ const SECRET: [&str; 9] = [
 const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
 /// The arguments of `audit.attach`, as the SQL function hands them over.
-#[derive(Deserialize)]
 struct Request {
     capture: Option<String>,
     operations: Option<Vec<String>>,
@@ -33,6 +31,84 @@ struct Request {
     require: Option<Vec<String>>,
     on_truncate: Option<String>,
     skip_unchanged: Option<bool>,
+}
+
+impl Request {
+    fn read(json: &Json) -> Result<Self> {
+        if !json.is_object() {
+            return Err(invalid(
+                "settings must be a JSON object",
+                &format!("It is {json}."),
+            ));
+        }
+        Ok(Self {
+            capture: text(json, "capture")?,
+            operations: list(json, "operations")?,
+            exclude: list(json, "exclude")?,
+            mask: list(json, "mask")?,
+            key_columns: list(json, "key_columns")?,
+            require: list(json, "require")?,
+            on_truncate: text(json, "on_truncate")?,
+            skip_unchanged: match &json["skip_unchanged"] {
+                Json::Null => None,
+                Json::Bool(value) => Some(*value),
+                other => {
+                    return Err(invalid(
+                        "skip_unchanged must be a boolean",
+                        &format!("It is {other}."),
+                    ));
+                }
+            },
+        })
+    }
+}
+
+/// A text argument; None when it is missing or null.
+fn text(json: &Json, argument: &str) -> Result<Option<String>> {
+    match &json[argument] {
+        Json::Null => Ok(None),
+        Json::String(value) => Ok(Some(value.clone())),
+        other => Err(invalid(
+            &format!("{argument} must be a text"),
+            &format!("It is {other}."),
+        )),
+    }
+}
+
+/// An array argument, each element once; None when it is missing or null.
+fn list(json: &Json, argument: &str) -> Result<Option<Vec<String>>> {
+    let elements = match &json[argument] {
+        Json::Null => return Ok(None),
+        Json::Array(elements) => elements,
+        other => {
+            return Err(invalid(
+                &format!("{argument} must be an array"),
+                &format!("It is {other}."),
+            ));
+        }
+    };
+    let mut names: Vec<String> = Vec::with_capacity(elements.len());
+    for element in elements {
+        match element {
+            Json::String(name) if names.contains(name) => {}
+            Json::String(name) => names.push(name.clone()),
+            Json::Null => {
+                return Err(AttestError::new(
+                    SqlState::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                    format!("{argument} must not have a null element"),
+                )
+                .detail(format!("It is {}.", json[argument]))
+                .hint("Leave the null out; leave the whole argument out for its default."));
+            }
+            other => {
+                return Err(invalid(
+                    &format!("the elements of {argument} must be texts"),
+                    &format!("One is {other}."),
+                ));
+            }
+        }
+    }
+    Ok(Some(names))
 }
 
 /// What to do with a column that the table does not have.
@@ -50,8 +126,7 @@ pub fn parse(
     request: &Json,
     strictness: Strictness,
 ) -> Result<TableSettings> {
-    let request: Request =
-        serde_json::from_value(request.clone()).map_err(|error| invalid(&error.to_string()))?;
+    let request = Request::read(request)?;
     let columns: Vec<String> = table
         .column_names()
         .into_iter()
@@ -227,11 +302,8 @@ fn required_fields(given: Vec<String>) -> Result<Vec<String>> {
     Ok(given)
 }
 
-fn invalid(why: &str) -> AttestError {
-    AttestError::new(
-        SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
-        "invalid settings",
-    )
-    .detail(format!("{why}."))
-    .hint("\\df audit.attach shows the arguments and their types.")
+fn invalid(message: &str, why: &str) -> AttestError {
+    AttestError::new(SqlState::ERRCODE_INVALID_PARAMETER_VALUE, message)
+        .detail(why)
+        .hint("\\df audit.attach shows the arguments and their types.")
 }

@@ -6,6 +6,7 @@ use super::{
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::catalog;
+use crate::pg::query::Arg;
 use crate::pg::relation::OpenRelation;
 use crate::pg::role::ActAsSuperuser;
 use pgrx::prelude::*;
@@ -17,12 +18,13 @@ use std::ffi::CString;
 #[allow(clippy::needless_pass_by_value)] // what pgrx passes
 fn attach_schema_with(
     schema_name: Option<&std::ffi::CStr>,
-    settings: pgrx::JsonB,
+    settings: Option<pgrx::JsonB>,
     baseline: Option<bool>,
 ) {
+    let settings = or_raise(required(settings, "settings")).0;
     or_raise(attach_schema(
         schema_name,
-        &settings.0,
+        &settings,
         baseline.unwrap_or(false),
     ));
 }
@@ -68,10 +70,10 @@ fn attach_schema(name: Option<&std::ffi::CStr>, settings: &Json, baseline: bool)
     let schema = owned_schema(name)?;
     let tables: Vec<pg_sys::Oid> = {
         let _superuser = ActAsSuperuser::new();
-        registry::all(
+        registry::oids(
             "SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relnamespace = $1 AND c.relkind IN ('r', 'p', 'f') \
              AND NOT c.relispartition AND c.relpersistence <> 't' ORDER BY c.relname",
-            &[schema.into()],
+            &[Arg::Oid(schema)],
         )?
     };
     for table in &tables {
@@ -124,11 +126,20 @@ fn detach_all(name: Option<&std::ffi::CStr>, reason: Option<&str>) -> Result<()>
     let tables = {
         let _superuser = ActAsSuperuser::new();
         let _own = ddl::OwnDdl::new();
+        let tables = registry::tables_in(schema)?;
         if registry::schema_settings(schema)?.is_some() {
             registry::remove_schema(schema)?;
             record_act("detach schema", schema, Some(reason), None)?;
+        } else if tables.is_empty() {
+            let name = catalog::namespace_name(schema);
+            return Err(AttestError::new(
+                SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("schema \"{name}\" is not attached"),
+            )
+            .detail("Neither the schema nor any of its tables is attached.")
+            .hint("SELECT * FROM audit.attachments; shows what is."));
         }
-        registry::tables_in(schema)?
+        tables
     };
     for table in &tables {
         target::check_owner(*table)?;

@@ -2,8 +2,20 @@
 
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::catalog;
-use crate::pg::relation::RelationRef;
+use crate::pg::relation::{OpenRelation, RelationRef};
 use pgrx::pg_sys;
+
+/// Opens what the caller named; it may be gone.
+pub fn open(table: pg_sys::Oid) -> Result<OpenRelation> {
+    OpenRelation::try_table(table, super::LOCK).ok_or_else(|| {
+        AttestError::new(
+            SqlState::ERRCODE_UNDEFINED_TABLE,
+            format!("relation with OID {} does not exist", table.to_u32()),
+        )
+        .detail("It was dropped, or the number was never a table's.")
+        .hint("Give the table's name; \\dt lists the tables.")
+    })
+}
 
 /// Refuses a role that does not own the table.
 pub fn check_owner(table: pg_sys::Oid) -> Result<()> {

@@ -1,9 +1,11 @@
 //! The triggers of an attached table: which there should be, which there are, making the difference.
 
+use super::fit;
 use super::registry;
 use super::wanted::{self, Wanted};
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::catalog;
+use crate::pg::query::{self, Arg};
 use crate::pg::relation::OpenRelation;
 use crate::pg::relation::lock;
 use crate::table_plan::TableSettings;
@@ -12,18 +14,22 @@ use std::ffi::CString;
 
 /// The settings as a trigger argument.
 pub fn argument(settings: &TableSettings) -> Result<CString> {
+    CString::new(text_of(settings)?).map_err(|_| {
+        AttestError::new(
+            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+            "settings hold a NUL byte",
+        )
+    })
+}
+
+fn text_of(settings: &TableSettings) -> Result<String> {
     let json = serde_json::to_string(settings).map_err(|error| {
         AttestError::new(
             SqlState::ERRCODE_INTERNAL_ERROR,
             format!("cannot write the settings: {error}"),
         )
     })?;
-    CString::new(json).map_err(|_| {
-        AttestError::new(
-            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
-            "settings hold a NUL byte",
-        )
-    })
+    Ok(json)
 }
 
 /// A trigger of ours that a relation has.
@@ -32,44 +38,70 @@ struct Present {
     type_bits: i16,
     enabled: String,
     function: String,
-    argument: Vec<u8>,
+    /// None when it has not the one argument that we give.
+    argument: Option<String>,
 }
 
 impl Present {
-    fn is(&self, wanted: &Wanted, argument: &CString) -> bool {
-        self.type_bits == wanted.type_bits
-            && self.function == wanted.function
-            && self.argument == argument.as_bytes_with_nul()
+    /// Whether it fires when the wanted one does, and runs the same function.
+    fn does(&self, wanted: &Wanted) -> bool {
+        self.type_bits == wanted.type_bits && self.function == wanted.function
+    }
+
+    fn is(&self, wanted: &Wanted, argument: &str) -> bool {
+        self.does(wanted) && self.argument.as_deref() == Some(argument)
     }
 }
 
 fn present(relation: pg_sys::Oid) -> Result<Vec<Present>> {
-    Spi::connect(|client| {
-        let rows = client.select(
-            "SELECT t.tgname::text, t.tgtype, t.tgenabled::text, p.proname::text, t.tgargs \
-             FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
-             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-             WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND n.nspname = 'audit' ORDER BY t.tgname",
-            None,
-            &[relation.into()],
-        )?;
-        let mut found = Vec::new();
-        for row in rows {
+    // tgargs keeps a NUL after each argument.
+    let rows = query::rows(
+        "SELECT t.tgname, t.tgtype, t.tgenabled, p.proname, \
+                CASE t.tgnargs WHEN 1 THEN pg_catalog.convert_from( \
+                  pg_catalog.substr(t.tgargs, 1, pg_catalog.length(t.tgargs) - 1), 'UTF8') END \
+         FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+         WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND n.nspname = 'audit' ORDER BY t.tgname",
+        &[Arg::Oid(relation)],
+    )?;
+    let mut found = Vec::new();
+    for row in rows {
+        if let Ok([name, type_bits, enabled, function, argument]) = <[_; 5]>::try_from(row) {
             found.push(Present {
-                name: row.get(1)?.unwrap_or_default(),
-                type_bits: row.get(2)?.unwrap_or_default(),
-                enabled: row.get(3)?.unwrap_or_default(),
-                function: row.get(4)?.unwrap_or_default(),
-                argument: row.get(5)?.unwrap_or_default(),
+                name: name.unwrap_or_default(),
+                type_bits: type_bits
+                    .and_then(|bits| bits.parse().ok())
+                    .unwrap_or_default(),
+                enabled: enabled.unwrap_or_default(),
+                function: function.unwrap_or_default(),
+                argument,
             });
         }
-        Ok(found)
-    })
+    }
+    Ok(found)
+}
+
+/// The settings in the triggers that a relation has; None without one of ours.
+pub fn settings_in(relation: pg_sys::Oid) -> Result<Option<TableSettings>> {
+    let argument = present(relation)?
+        .into_iter()
+        .find_map(|found| found.argument);
+    argument
+        .map(|text| {
+            let argument = CString::new(text).unwrap_or_default();
+            TableSettings::from_argument(Some(&argument), &catalog::qualified_name(relation))
+        })
+        .transpose()
+}
+
+/// Whether a relation has none of our triggers.
+pub fn has_none(relation: pg_sys::Oid) -> Result<bool> {
+    Ok(present(relation)?.is_empty())
 }
 
 /// Gives the relation the triggers that the settings ask for. Superuser; leaves alone what is right already.
 pub fn sync(relation: pg_sys::Oid, settings: &TableSettings) -> Result<()> {
-    let argument = argument(settings)?;
+    let argument = text_of(settings)?;
     let table = catalog::qualified_name(relation);
     let wanted = wanted::of(relation, settings);
     let present = present(relation)?;
@@ -84,31 +116,75 @@ pub fn sync(relation: pg_sys::Oid, settings: &TableSettings) -> Result<()> {
             ))?;
         }
     }
-    let quoted = quote_literal(&argument.to_string_lossy());
+    let quoted = quote_literal(&argument);
     for trigger in &wanted {
         let existing = present
             .iter()
             .find(|present| present.name == trigger.name && present.is(trigger, &argument));
-        let name = catalog::quote_identifier(trigger.name);
         if existing.is_none() {
-            Spi::run(&format!(
-                "CREATE TRIGGER {name} {} ON {table} {} EXECUTE FUNCTION audit.{}({quoted})",
-                trigger.when(),
-                trigger.scope(),
-                trigger.function,
+            Spi::run(&create(
+                "CREATE TRIGGER",
+                trigger.name,
+                &table,
+                trigger,
+                &quoted,
             ))?;
         }
         if existing.is_none_or(|existing| existing.enabled != trigger.enabled) {
-            let how = if trigger.enabled == "A" {
-                "ALWAYS"
-            } else {
-                "REPLICA"
-            };
-            Spi::run(&format!(
-                "ALTER TABLE ONLY {table} ENABLE {how} TRIGGER {name}"
-            ))?;
+            enable(&table, trigger.name, trigger.enabled)?;
         }
     }
+    Ok(())
+}
+
+/// Gives the triggers that the relation has the settings, and leaves them as they are otherwise: what was disabled, dropped or
+/// renamed stays so until `audit.attach()` repairs it. Superuser.
+pub fn rewrite(relation: pg_sys::Oid, settings: &TableSettings) -> Result<()> {
+    let argument = text_of(settings)?;
+    let table = catalog::qualified_name(relation);
+    let wanted = wanted::of(relation, settings);
+    let quoted = quote_literal(&argument);
+    for found in present(relation)? {
+        let Some(same) = wanted.iter().find(|wanted| found.does(wanted)) else {
+            continue;
+        };
+        if found.is(same, &argument) {
+            continue;
+        }
+        Spi::run(&create(
+            "CREATE OR REPLACE TRIGGER",
+            &found.name,
+            &table,
+            same,
+            &quoted,
+        ))?;
+        enable(&table, &found.name, &found.enabled)?;
+    }
+    Ok(())
+}
+
+fn create(create: &str, name: &str, table: &str, wanted: &Wanted, argument: &str) -> String {
+    format!(
+        "{create} {} {} ON {table} {} EXECUTE FUNCTION audit.{}({argument})",
+        catalog::quote_identifier(name),
+        wanted.when(),
+        wanted.scope(),
+        wanted.function,
+    )
+}
+
+/// Makes a trigger fire as `pg_trigger.tgenabled` says.
+fn enable(table: &str, name: &str, enabled: &str) -> Result<()> {
+    let how = match enabled {
+        "A" => "ENABLE ALWAYS",
+        "R" => "ENABLE REPLICA",
+        "D" => "DISABLE",
+        _ => "ENABLE",
+    };
+    Spi::run(&format!(
+        "ALTER TABLE ONLY {table} {how} TRIGGER {}",
+        catalog::quote_identifier(name)
+    ))?;
     Ok(())
 }
 
@@ -129,7 +205,7 @@ pub fn health(
     relation: pg_sys::Oid,
     settings: &TableSettings,
 ) -> Result<(Vec<String>, Vec<String>)> {
-    let argument = argument(settings)?;
+    let argument = text_of(settings)?;
     let present = present(relation)?;
     let mut missing = Vec::new();
     let mut disabled = Vec::new();
@@ -147,11 +223,12 @@ pub fn health(
 }
 
 /// Whether a relation has triggers of the other kind: it joined or left an inheritance tree since they were made.
-pub fn has_wrong_shape(relation: pg_sys::Oid, settings: &TableSettings) -> Result<bool> {
+pub fn has_other_shape(relation: pg_sys::Oid, settings: &TableSettings) -> Result<bool> {
+    let present = present(relation)?;
+    let shape = wanted::shape(present.iter().map(|present| present.name.as_str()));
     let wanted = wanted::of(relation, settings);
-    Ok(present(relation)?
-        .iter()
-        .any(|present| !wanted.iter().any(|wanted| wanted.name == present.name)))
+    let needed = wanted::shape(wanted.iter().map(|wanted| wanted.name));
+    Ok(matches!((shape, needed), (Some(is), Some(should)) if is != should))
 }
 
 /// Whether a table and everything beneath it has the triggers it should have.
@@ -176,8 +253,10 @@ pub fn members_of(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     }
 }
 
-/// `audit.trigger_health(relation regclass)`: a row per attached table or partition with a trigger that is not as it should be.
+/// `audit.trigger_health(relation regclass)`: a row per attached table or partition with a trigger that is not as it should be,
+/// or with settings that name a column it does not have.
 #[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)] // pgrx reads the columns' names from it
 fn trigger_health(
     target: pg_sys::Oid,
 ) -> TableIterator<
@@ -186,13 +265,14 @@ fn trigger_health(
         name!(relation, pg_sys::Oid),
         name!(missing, Vec<String>),
         name!(disabled, Vec<String>),
+        name!(unknown_columns, Vec<String>),
     ),
 > {
     let rows = crate::error::or_raise(health_rows(target));
     TableIterator::new(rows)
 }
 
-type HealthRow = (pg_sys::Oid, Vec<String>, Vec<String>);
+type HealthRow = (pg_sys::Oid, Vec<String>, Vec<String>, Vec<String>);
 
 fn health_rows(target: pg_sys::Oid) -> Result<Vec<HealthRow>> {
     let _superuser = crate::pg::role::ActAsSuperuser::new();
@@ -202,8 +282,14 @@ fn health_rows(target: pg_sys::Oid) -> Result<Vec<HealthRow>> {
     let mut rows = Vec::new();
     for member in members_of(target) {
         let (missing, disabled) = health(member, &settings)?;
-        if !missing.is_empty() || !disabled.is_empty() {
-            rows.push((member, missing, disabled));
+        // The root's columns are its partitions'.
+        let unknown = if member == target {
+            fit::unknown_names(member, &settings)
+        } else {
+            Vec::new()
+        };
+        if !missing.is_empty() || !disabled.is_empty() || !unknown.is_empty() {
+            rows.push((member, missing, disabled, unknown));
         }
     }
     Ok(rows)

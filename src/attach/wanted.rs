@@ -18,6 +18,32 @@ mod tgtype {
 /// Sorts before an application's own BEFORE STATEMENT triggers: the stamp comes first.
 const ORDER: &str = "00_audit_order";
 
+/// Sorts after an application's own BEFORE TRUNCATE triggers, which may still change rows.
+const TRUNCATE: &str = "~audit_truncate";
+
+/// How row changes are recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Per statement, from transition tables.
+    Statement,
+    /// Per row: members of an inheritance tree.
+    Row,
+}
+
+/// The shape of these triggers; None when their names do not tell.
+pub fn shape<'a>(names: impl Iterator<Item = &'a str>) -> Option<Shape> {
+    let (mut by_statement, mut by_row) = (false, false);
+    for name in names {
+        by_statement |= matches!(name, "audit_insert" | "audit_update" | "audit_delete");
+        by_row |= matches!(name, "audit_row" | "audit_close");
+    }
+    match (by_statement, by_row) {
+        (true, false) => Some(Shape::Statement),
+        (false, true) => Some(Shape::Row),
+        _ => None,
+    }
+}
+
 /// A trigger that a relation should have.
 pub struct Wanted {
     pub name: &'static str,
@@ -124,7 +150,7 @@ pub fn of(relation: pg_sys::Oid, settings: &TableSettings) -> Vec<Wanted> {
     }
     if settings.records("truncate") || settings.on_truncate == OnTruncate::Forbid {
         add(
-            "audit_truncate",
+            TRUNCATE,
             tgtype::BEFORE | tgtype::TRUNCATE,
             "capture_truncate",
             "A",

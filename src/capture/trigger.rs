@@ -15,6 +15,7 @@ use crate::error::{AttestError, Result, SqlState};
 use crate::pg::trigger::{Firing, Operation, trigger_function};
 use crate::settings;
 use crate::table_plan::{self, Identity, TablePlan};
+use std::ffi::CStr;
 
 trigger_function!(
     pg_attest_capture_order,
@@ -112,12 +113,16 @@ fn log_restore(plan: &TablePlan, rows: i64) {
     .log();
 }
 
+/// The row trigger of a table whose statements are recorded as a whole. It is told by name: ENABLE TRIGGER ALL turns it from
+/// ENABLE REPLICA to firing always.
+const APPLY: &CStr = c"audit_apply";
+
 fn after_row(firing: &Firing<'_>) -> Result<()> {
     let relation = firing.relation();
     let plan = table_plan::of_relation(relation, firing.argument())?;
     let above = |oid| oid == relation.oid() || plan.ancestors.contains(&oid);
     let stamped = statement::innermost_open(above, firing.operation());
-    if firing.is_replica_only() && statement::is_open(above) {
+    if firing.name() == APPLY && statement::is_open(above) {
         // The executor is at work, not logical-replication apply: the statement triggers record the row.
         return Ok(());
     }

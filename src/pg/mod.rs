@@ -31,6 +31,7 @@ mod json_type;
 pub mod memory;
 pub mod partition;
 pub mod pinned;
+pub mod query;
 pub mod relation;
 pub mod role;
 pub mod scan;

@@ -165,7 +165,8 @@ impl OpenRelation {
     pub fn try_table(oid: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> Option<Self> {
         // SAFETY: try_relation_open checks the OID.
         let raw = unsafe { pg_sys::try_relation_open(oid, lock) };
-        (!raw.is_null()).then_some(Self {
+        // Not `then_some`: a `Self` made for nothing would close NULL.
+        (!raw.is_null()).then(|| Self {
             raw,
             is_index: false,
         })
