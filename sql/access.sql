@@ -20,11 +20,11 @@ DECLARE
 BEGIN
     IF grants IS NULL THEN
         RAISE EXCEPTION 'unknown access "%"', access
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is one of reader, writer, admin.';
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Access is given by kind.', HINT = 'It is one of reader, writer, admin.';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
         RAISE EXCEPTION 'role "%" does not exist', role_name
-            USING ERRCODE = 'undefined_object', HINT = '\du lists the roles.';
+            USING ERRCODE = 'undefined_object', DETAIL = 'Access is given to one role at a time.', HINT = '\du lists the roles.';
     END IF;
     IF access = 'admin' THEN
         PERFORM audit.grant_access(role_name, 'reader');

@@ -91,7 +91,10 @@ CREATE FUNCTION audit.on_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHN
 COMMENT ON FUNCTION audit.on_ddl() IS 'Event trigger: records DDL on attached tables, gives new partitions and tables their triggers';
 CREATE EVENT TRIGGER audit_ddl_command_start ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED', 'DROP TABLE', 'DROP SCHEMA') EXECUTE FUNCTION audit.on_ddl();
-CREATE EVENT TRIGGER audit_ddl_command_end ON ddl_command_end EXECUTE FUNCTION audit.on_ddl();
+CREATE EVENT TRIGGER audit_ddl_command_end ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE SCHEMA', 'CREATE TRIGGER', 'CREATE FOREIGN TABLE',
+                 'IMPORT FOREIGN SCHEMA', 'ALTER TABLE', 'ALTER INDEX', 'ALTER TRIGGER', 'ALTER FOREIGN TABLE', 'ALTER SCHEMA')
+    EXECUTE FUNCTION audit.on_ddl();
 CREATE EVENT TRIGGER audit_sql_drop ON sql_drop EXECUTE FUNCTION audit.on_ddl();
 ALTER EVENT TRIGGER audit_ddl_command_start ENABLE ALWAYS;
 ALTER EVENT TRIGGER audit_ddl_command_end ENABLE ALWAYS;

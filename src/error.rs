@@ -1,6 +1,6 @@
 //! One way to raise an error: SQLSTATE, what happened, detail with the value, hint with the next step.
 //!
-//! Messages follow PostgreSQL's style guide: the primary message in lower case without a full stop,
+//! Messages follow `PostgreSQL`'s style guide: the primary message in lower case without a full stop,
 //! detail and hint as sentences.
 
 use pgrx::PgLogLevel;

@@ -1,4 +1,4 @@
-//! pg_attest: an immutable, provable audit trail for PostgreSQL.
+//! `pg_attest`: an immutable, provable audit trail for `PostgreSQL`.
 //!
 //! The tree is the architecture:
 //! - `attach`: which tables are audited, and how; DDL followed and recorded
@@ -40,7 +40,7 @@ extension_sql_file!(
     finalize
 );
 
-/// Called by PostgreSQL when the library is loaded: by the first trigger that fires, or by `shared_preload_libraries`.
+/// Called by `PostgreSQL` when the library is loaded: by the first trigger that fires, or by `shared_preload_libraries`.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::init();

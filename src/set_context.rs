@@ -56,6 +56,8 @@ fn set(setting: &ContextSetting, value: &str, is_local: bool) -> Result<()> {
             SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("{} holds a NUL byte", setting.field),
         )
+        .detail("PostgreSQL settings are C strings.")
+        .hint("Leave the NUL byte out.")
     })?;
     guc::set(setting.guc, &value, is_local);
     Ok(())

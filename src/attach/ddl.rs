@@ -15,6 +15,7 @@ use crate::error::{AttestError, Result, SqlState};
 use crate::pg::cell::Backend;
 use crate::pg::datum::Varlena;
 use crate::pg::relation::OpenRelation;
+use crate::pg::relation::lock;
 use crate::pg::role::{self, ActAsSuperuser};
 use crate::pg::trigger::{DdlFiring, trigger_function};
 use crate::pg::{catalog, context_source, xact};
@@ -31,7 +32,7 @@ const MAX_COMMAND: usize = 10_000;
 
 static OWN: Backend<Cell<u32>> = Backend::cell(0);
 
-/// While it lives, DDL is pg_attest's own and is not recorded as somebody's.
+/// While it lives, DDL is `pg_attest`'s own and is not recorded as somebody's.
 ///
 /// An ERROR unwinds through `Drop`, so the count is right afterwards.
 pub struct OwnDdl(());
@@ -49,7 +50,7 @@ impl Drop for OwnDdl {
     }
 }
 
-/// The context of an act of pg_attest's own: the role that called, although we act as superuser.
+/// The context of an act of `pg_attest`'s own: the role that called, although we act as superuser.
 pub fn outer_context() -> Context {
     let mut context = Context::current();
     if let Some(role) = role::caller() {
@@ -122,12 +123,23 @@ fn commands() -> Result<Vec<Command>> {
     })
 }
 
+fn unlogged(table: pg_sys::Oid) -> AttestError {
+    let name = catalog::qualified_name(table);
+    AttestError::new(
+        SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("cannot make audited table {name} unlogged"),
+    )
+    .detail(
+        "A crash would empty it without an event, and the trail would claim rows that are gone.",
+    )
+    .hint(format!(
+        "SELECT audit.detach('{name}', reason => '…'); first."
+    ))
+}
+
 /// Records a command on an attached table, and gives everything that is now part of one its triggers.
 fn follow(command: &Command, tag: &str) -> Result<()> {
-    let Some(opened) = OpenRelation::try_table(
-        command.relation,
-        pg_sys::AccessShareLock as pg_sys::LOCKMODE,
-    ) else {
+    let Some(opened) = OpenRelation::try_table(command.relation, lock::ACCESS_SHARE) else {
         return Ok(());
     };
     let relation = opened.relation();
@@ -136,13 +148,17 @@ fn follow(command: &Command, tag: &str) -> Result<()> {
         relation.kind(),
         relation.is_partition(),
     );
-    let is_ours = catalog::namespace_name(namespace) == "audit" || relation.persistence() == 't';
+    let persistence = relation.persistence();
+    let is_ours = catalog::namespace_name(namespace) == "audit" || persistence == 't';
     // ALTER TABLE refuses a relation that is open.
     drop(opened);
     if is_ours {
         return Ok(());
     }
     if let Some(known) = registry::settings_of(command.relation)? {
+        if persistence == 'u' {
+            return Err(unlogged(command.relation));
+        }
         record_command(command.relation, command, tag)?;
         resync(command.relation, known, command.column)?;
         return if kind == 'p' {
@@ -207,7 +223,7 @@ fn attach_detached_partitions() -> Result<()> {
 fn resync(table: pg_sys::Oid, mut settings: TableSettings, renamed: i32) -> Result<()> {
     let before = settings.clone();
     let (names, key_columns) = {
-        let opened = OpenRelation::table(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
         (
             opened.relation().column_names(),
             opened.relation().key_columns(),
@@ -299,7 +315,7 @@ fn resync(table: pg_sys::Oid, mut settings: TableSettings, renamed: i32) -> Resu
 fn record_command(table: pg_sys::Oid, command: &Command, tag: &str) -> Result<()> {
     let mut said = statement_text();
     said.insert("object".into(), command.object.clone().into());
-    let opened = OpenRelation::table(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
     let columns = opened
         .relation()
         .column_names()
@@ -385,10 +401,17 @@ fn on_drop(tag: &str) -> Result<()> {
         let table = TableName::new(gone.table, &gone.schema, &gone.name);
         let mut said = statement_text();
         said.insert("object".into(), gone.object.clone().into());
-        record_named(&table, EventKind::Ddl, tag, None, Some(&gone.object), said)?;
+        record_named(
+            Some(&table),
+            EventKind::Ddl,
+            tag,
+            None,
+            Some(&gone.object),
+            said,
+        )?;
         if gone.is_table {
             registry::remove(gone.table)?;
         }
     }
-    Ok(())
+    registry::forget_dropped_schemas()
 }

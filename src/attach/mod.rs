@@ -11,6 +11,7 @@ pub mod request;
 pub mod schema;
 pub mod target;
 pub mod triggers;
+pub mod wanted;
 
 use crate::capture::context::Context;
 use crate::capture::event::{Event, EventKind, TableName};
@@ -18,6 +19,7 @@ use crate::capture::{baseline, statement, writer};
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::datum::Varlena;
 use crate::pg::relation::OpenRelation;
+use crate::pg::relation::lock;
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::{catalog, xact};
 use crate::table_plan::{self, TableSettings};
@@ -25,10 +27,11 @@ use pgrx::prelude::*;
 use serde_json::{Map, Value as Json};
 
 /// Keeps writers out, as CREATE TRIGGER does, so that a baseline and the first captured change leave no gap.
-const LOCK: pg_sys::LOCKMODE = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
+const LOCK: pg_sys::LOCKMODE = lock::SHARE_ROW_EXCLUSIVE;
 
 /// `audit.attach_with(target regclass, settings jsonb, baseline boolean)`: what `audit.attach` calls.
 #[pg_extern(sql = false)]
+#[allow(clippy::needless_pass_by_value)] // what pgrx passes
 fn attach_with(target: Option<pg_sys::Oid>, settings: pgrx::JsonB, baseline: Option<bool>) {
     or_raise(attach_by_owner(
         target,
@@ -174,6 +177,7 @@ pub fn detach_table(target: pg_sys::Oid, reason: &str) -> Result<()> {
             SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("{} is not attached", catalog::qualified_name(target)),
         )
+        .detail("Only an attached table can be detached; a partition is detached with its root.")
         .hint("SELECT * FROM audit.attachments; shows what is."));
     }
     let is_partitioned = OpenRelation::table(target, LOCK).relation().kind() == 'p';
@@ -203,19 +207,19 @@ pub fn record(
     reason: Option<&str>,
     said: Map<String, Json>,
 ) -> Result<()> {
-    let opened = OpenRelation::table(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
     let relation = opened.relation();
     let name = TableName::new(
         table,
         &catalog::namespace_name(relation.namespace()),
         &relation.name(),
     );
-    record_named(&name, kind, action, reason, None, said)
+    record_named(Some(&name), kind, action, reason, None, said)
 }
 
-/// Writes an event about a table that may be gone.
+/// Writes an event about a table that may be gone, or about none.
 pub fn record_named(
-    table: &TableName,
+    table: Option<&TableName>,
     kind: EventKind,
     action: &str,
     reason: Option<&str>,
@@ -230,7 +234,7 @@ pub fn record_named(
     let description = description.map(|text| Varlena::text(text.as_bytes()));
     let said = Context::extra_with(said);
     let event = Event {
-        table: Some(table),
+        table,
         action: Some(&action),
         description: description.as_ref(),
         context: said.as_ref(),
@@ -245,5 +249,9 @@ fn required<T>(value: Option<T>, name: &str) -> Result<T> {
             SqlState::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             format!("{name} must not be null"),
         )
+        .detail("The call does not say what it is about.")
+        .hint(format!(
+            "Give {name}; \\df+ audit.* describes the functions."
+        ))
     })
 }

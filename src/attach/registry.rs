@@ -75,6 +75,15 @@ pub fn remove_schema(schema: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
+/// Forgets schemas that are gone.
+pub fn forget_dropped_schemas() -> Result<()> {
+    Spi::run(
+        "DELETE FROM audit.attached_schema s \
+         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.oid = s.schema)",
+    )?;
+    Ok(())
+}
+
 /// The first column of the first row; None without a row.
 pub fn first<T: FromDatum + IntoDatum>(sql: &str, args: &[DatumWithOid<'_>]) -> Result<Option<T>> {
     Spi::connect(|client| {

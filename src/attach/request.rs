@@ -161,6 +161,7 @@ fn existing(
             SqlState::ERRCODE_UNDEFINED_COLUMN,
             format!("column \"{unknown}\" in {argument} does not exist"),
         )
+        .detail("Settings name columns as the table has them.")
         .hint(format!("The table has: {}.", columns.join(", ")))),
     }
 }
@@ -183,6 +184,7 @@ fn choice<T: Copy>(given: Option<&str>, argument: &str, choices: &[(&str, T)]) -
                 SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
                 format!("{argument} cannot be '{given}'"),
             )
+            .detail("The setting has a fixed list of values.")
             .hint(format!("It is one of {}.", known.join(", ")))
         })
 }
@@ -199,6 +201,7 @@ fn operations(given: Option<Vec<String>>) -> Result<Vec<String>> {
             SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("unknown operation '{unknown}'"),
         )
+        .detail("Only operations that change rows can be recorded.")
         .hint(format!("Known are {}.", OPERATIONS.join(", "))));
     }
     if given.is_empty() {
@@ -206,6 +209,7 @@ fn operations(given: Option<Vec<String>>) -> Result<Vec<String>> {
             SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
             "operations must not be empty",
         )
+        .detail("Nothing would be recorded.")
         .hint("audit.detach() ends the audit of a table."));
     }
     // In one order, so that the same settings are equal.
@@ -218,10 +222,7 @@ fn operations(given: Option<Vec<String>>) -> Result<Vec<String>> {
 
 fn required_fields(given: Vec<String>) -> Result<Vec<String>> {
     for field in &given {
-        if field == "extra" {
-            return Err(invalid("extra cannot be required; it is free-form"));
-        }
-        settings::context_setting(field)?;
+        settings::check_requirable(field)?;
     }
     Ok(given)
 }
@@ -232,4 +233,5 @@ fn invalid(why: &str) -> AttestError {
         "invalid settings",
     )
     .detail(format!("{why}."))
+    .hint("\\df audit.attach shows the arguments and their types.")
 }

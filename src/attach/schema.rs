@@ -1,16 +1,20 @@
 //! `audit.attach_schema`: the present and future tables of a schema.
 
-use super::{ddl, detach_table, registry, request, required, required_reason, target};
+use super::{
+    ddl, detach_table, record_named, registry, request, required, required_reason, target,
+};
+use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::catalog;
 use crate::pg::relation::OpenRelation;
 use crate::pg::role::ActAsSuperuser;
 use pgrx::prelude::*;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use std::ffi::CString;
 
 /// `audit.attach_schema_with(schema_name name, settings jsonb, baseline boolean)`: what `audit.attach_schema` calls.
 #[pg_extern(sql = false)]
+#[allow(clippy::needless_pass_by_value)] // what pgrx passes
 fn attach_schema_with(
     schema_name: Option<&std::ffi::CStr>,
     settings: pgrx::JsonB,
@@ -37,6 +41,7 @@ fn owned_schema(name: Option<&std::ffi::CStr>) -> Result<pg_sys::Oid> {
             SqlState::ERRCODE_INVALID_SCHEMA_NAME,
             format!("schema \"{shown}\" does not exist"),
         )
+        .detail("There is nothing to attach.")
         .hint("\\dn lists the schemas."));
     };
     if shown.starts_with("pg_") || shown == "information_schema" || shown == "audit" {
@@ -76,7 +81,25 @@ fn attach_schema(name: Option<&std::ffi::CStr>, settings: &Json, baseline: bool)
         attach_where_possible(table, settings, baseline)?;
     }
     let _superuser = ActAsSuperuser::new();
-    registry::put_schema(schema, settings)
+    if registry::schema_settings(schema)?.as_ref() == Some(settings) {
+        return Ok(());
+    }
+    registry::put_schema(schema, settings)?;
+    record_act("attach schema", schema, None, Some(settings))
+}
+
+fn record_act(
+    action: &str,
+    schema: pg_sys::Oid,
+    reason: Option<&str>,
+    settings: Option<&Json>,
+) -> Result<()> {
+    let mut said = Map::new();
+    said.insert("schema".into(), catalog::namespace_name(schema).into());
+    if let Some(settings) = settings {
+        said.insert("settings".into(), settings.clone());
+    }
+    record_named(None, EventKind::System, action, reason, None, said)
 }
 
 /// Attaches a table of an attached schema; one that cannot be attached is named in a notice.
@@ -101,7 +124,10 @@ fn detach_all(name: Option<&std::ffi::CStr>, reason: Option<&str>) -> Result<()>
     let tables = {
         let _superuser = ActAsSuperuser::new();
         let _own = ddl::OwnDdl::new();
-        registry::remove_schema(schema)?;
+        if registry::schema_settings(schema)?.is_some() {
+            registry::remove_schema(schema)?;
+            record_act("detach schema", schema, Some(reason), None)?;
+        }
         registry::tables_in(schema)?
     };
     for table in &tables {

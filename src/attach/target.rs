@@ -14,6 +14,7 @@ pub fn check_owner(table: pg_sys::Oid) -> Result<()> {
         SqlState::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("must be owner of {}", catalog::qualified_name(table)),
     )
+    .detail("The current role does not own it.")
     .hint("Only a table's owner or a superuser decides whether and how it is audited."))
 }
 

@@ -1,39 +1,14 @@
 //! The triggers of an attached table: which there should be, which there are, making the difference.
 
 use super::registry;
+use super::wanted::{self, Wanted};
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::catalog;
 use crate::pg::relation::OpenRelation;
-use crate::table_plan::{OnTruncate, TableSettings};
+use crate::pg::relation::lock;
+use crate::table_plan::TableSettings;
 use pgrx::prelude::*;
 use std::ffi::CString;
-
-/// `pg_trigger.tgtype` (`src/include/catalog/pg_trigger.h`).
-mod tgtype {
-    pub const ROW: i16 = 1;
-    pub const BEFORE: i16 = 2;
-    pub const INSERT: i16 = 4;
-    pub const DELETE: i16 = 8;
-    pub const UPDATE: i16 = 16;
-    pub const TRUNCATE: i16 = 32;
-}
-
-/// The prefix that sorts before an application's own BEFORE STATEMENT triggers: the stamp comes first.
-const ORDER: &str = "00_audit_order";
-
-/// A trigger that a relation should have.
-struct Wanted {
-    name: &'static str,
-    type_bits: i16,
-    events: String,
-    /// BEFORE or AFTER, and FOR EACH what.
-    timing: &'static str,
-    level: &'static str,
-    referencing: &'static str,
-    function: &'static str,
-    /// `pg_trigger.tgenabled`: A(lways) or R(eplica).
-    enabled: &'static str,
-}
 
 /// The settings as a trigger argument.
 pub fn argument(settings: &TableSettings) -> Result<CString> {
@@ -49,138 +24,6 @@ pub fn argument(settings: &TableSettings) -> Result<CString> {
             "settings hold a NUL byte",
         )
     })
-}
-
-fn wanted(relation: pg_sys::Oid, settings: &TableSettings) -> Vec<Wanted> {
-    let (kind, is_partition) = {
-        let opened = OpenRelation::table(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        (opened.relation().kind(), opened.relation().is_partition())
-    };
-    let in_inheritance = kind == 'r'
-        && !is_partition
-        && (catalog::inheritors(relation, pg_sys::NoLock as pg_sys::LOCKMODE).len() > 1
-            || !catalog::inheritance_ancestors(relation).is_empty());
-
-    let dml: Vec<(&str, i16)> = [
-        ("insert", tgtype::INSERT),
-        ("update", tgtype::UPDATE),
-        ("delete", tgtype::DELETE),
-    ]
-    .into_iter()
-    .filter(|(name, _)| settings.records(name))
-    .collect();
-    let events = dml
-        .iter()
-        .map(|(name, _)| name.to_uppercase())
-        .collect::<Vec<_>>()
-        .join(" OR ");
-    let bits: i16 = dml.iter().map(|(_, bit)| bit).sum();
-    let mut wanted = Vec::new();
-    let mut add = |name, type_bits, events: &str, timing, level, referencing, function, enabled| {
-        let events = events.to_owned();
-        wanted.push(Wanted {
-            name,
-            type_bits,
-            events,
-            timing,
-            level,
-            referencing,
-            function,
-            enabled,
-        });
-    };
-    if !dml.is_empty() {
-        add(
-            ORDER,
-            tgtype::BEFORE | bits,
-            &events,
-            "BEFORE",
-            "STATEMENT",
-            "",
-            "capture_order",
-            "A",
-        );
-        if in_inheritance {
-            add(
-                "audit_row",
-                tgtype::ROW | bits,
-                &events,
-                "AFTER",
-                "ROW",
-                "",
-                "capture_row",
-                "A",
-            );
-            add(
-                "audit_close",
-                bits,
-                &events,
-                "AFTER",
-                "STATEMENT",
-                "",
-                "capture_statement",
-                "A",
-            );
-        } else {
-            for (operation, bit) in &dml {
-                let (name, referencing) = match *operation {
-                    "insert" => ("audit_insert", "REFERENCING NEW TABLE AS audit_new"),
-                    "update" => (
-                        "audit_update",
-                        "REFERENCING OLD TABLE AS audit_old NEW TABLE AS audit_new",
-                    ),
-                    _ => ("audit_delete", "REFERENCING OLD TABLE AS audit_old"),
-                };
-                let event = operation.to_uppercase();
-                add(
-                    name,
-                    *bit,
-                    &event,
-                    "AFTER",
-                    "STATEMENT",
-                    referencing,
-                    "capture_statement",
-                    "A",
-                );
-            }
-            if kind == 'r' {
-                add(
-                    "audit_apply",
-                    tgtype::ROW | bits,
-                    &events,
-                    "AFTER",
-                    "ROW",
-                    "",
-                    "capture_row",
-                    "R",
-                );
-            }
-        }
-    }
-    if settings.records("truncate") || settings.on_truncate == OnTruncate::Forbid {
-        let before = tgtype::BEFORE | tgtype::TRUNCATE;
-        add(
-            "audit_truncate",
-            before,
-            "TRUNCATE",
-            "BEFORE",
-            "STATEMENT",
-            "",
-            "capture_truncate",
-            "A",
-        );
-        add(
-            "audit_truncate_end",
-            tgtype::TRUNCATE,
-            "TRUNCATE",
-            "AFTER",
-            "STATEMENT",
-            "",
-            "capture_statement",
-            "A",
-        );
-    }
-    wanted
 }
 
 /// A trigger of ours that a relation has.
@@ -228,7 +71,7 @@ fn present(relation: pg_sys::Oid) -> Result<Vec<Present>> {
 pub fn sync(relation: pg_sys::Oid, settings: &TableSettings) -> Result<()> {
     let argument = argument(settings)?;
     let table = catalog::qualified_name(relation);
-    let wanted = wanted(relation, settings);
+    let wanted = wanted::of(relation, settings);
     let present = present(relation)?;
     for trigger in &present {
         let keep = wanted
@@ -249,13 +92,10 @@ pub fn sync(relation: pg_sys::Oid, settings: &TableSettings) -> Result<()> {
         let name = catalog::quote_identifier(trigger.name);
         if existing.is_none() {
             Spi::run(&format!(
-                "CREATE TRIGGER {name} {timing} {events} ON {table} {referencing} FOR EACH {level} \
-                 EXECUTE FUNCTION audit.{function}({quoted})",
-                timing = trigger.timing,
-                events = trigger.events,
-                referencing = trigger.referencing,
-                level = trigger.level,
-                function = trigger.function,
+                "CREATE TRIGGER {name} {} ON {table} {} EXECUTE FUNCTION audit.{}({quoted})",
+                trigger.when(),
+                trigger.scope(),
+                trigger.function,
             ))?;
         }
         if existing.is_none_or(|existing| existing.enabled != trigger.enabled) {
@@ -293,11 +133,11 @@ pub fn health(
     let present = present(relation)?;
     let mut missing = Vec::new();
     let mut disabled = Vec::new();
-    for trigger in wanted(relation, settings) {
+    for trigger in wanted::of(relation, settings) {
         match present.iter().find(|present| present.name == trigger.name) {
             Some(found) if !found.is(&trigger, &argument) => missing.push(trigger.name.to_owned()),
             Some(found) if found.enabled != trigger.enabled => {
-                disabled.push(trigger.name.to_owned())
+                disabled.push(trigger.name.to_owned());
             }
             Some(_) => {}
             None => missing.push(trigger.name.to_owned()),
@@ -308,7 +148,7 @@ pub fn health(
 
 /// Whether a relation has triggers of the other kind: it joined or left an inheritance tree since they were made.
 pub fn has_wrong_shape(relation: pg_sys::Oid, settings: &TableSettings) -> Result<bool> {
-    let wanted = wanted(relation, settings);
+    let wanted = wanted::of(relation, settings);
     Ok(present(relation)?
         .iter()
         .any(|present| !wanted.iter().any(|wanted| wanted.name == present.name)))
@@ -327,11 +167,10 @@ pub fn are_healthy(table: pg_sys::Oid, settings: &TableSettings) -> Result<bool>
 
 /// The relations that carry an attached table's triggers: itself and its partitions.
 pub fn members_of(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    let is_partitioned =
-        OpenRelation::try_table(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
-            .is_some_and(|opened| opened.relation().kind() == 'p');
+    let is_partitioned = OpenRelation::try_table(table, lock::ACCESS_SHARE)
+        .is_some_and(|opened| opened.relation().kind() == 'p');
     if is_partitioned {
-        catalog::inheritors(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
+        catalog::inheritors(table, lock::ACCESS_SHARE)
     } else {
         vec![table]
     }
@@ -353,7 +192,9 @@ fn trigger_health(
     TableIterator::new(rows)
 }
 
-fn health_rows(target: pg_sys::Oid) -> Result<Vec<(pg_sys::Oid, Vec<String>, Vec<String>)>> {
+type HealthRow = (pg_sys::Oid, Vec<String>, Vec<String>);
+
+fn health_rows(target: pg_sys::Oid) -> Result<Vec<HealthRow>> {
     let _superuser = crate::pg::role::ActAsSuperuser::new();
     let Some(settings) = registry::settings_of(target)? else {
         return Ok(Vec::new());

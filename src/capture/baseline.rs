@@ -5,6 +5,7 @@ use super::event::EventKind;
 use super::statement;
 use super::transition::Recorder;
 use crate::error::Result;
+use crate::pg::relation::lock;
 use crate::pg::relation::{OpenRelation, RelationRef};
 use crate::pg::scan::Scan;
 use crate::pg::slot::Row;
@@ -22,7 +23,7 @@ pub fn each_row(table: RelationRef<'_>, mut f: impl FnMut(Row<'_>) -> Result<()>
 
 /// Records each present row. The caller holds a lock that keeps writers out until the transaction ends.
 pub fn record(table: pg_sys::Oid, plan: &TablePlan) -> Result<u64> {
-    let opened = OpenRelation::table(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
     let context = Context::current();
     let mut recorder = Recorder::new(plan, statement::current(), &context);
     each_row(opened.relation(), |row| {

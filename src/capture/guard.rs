@@ -1,7 +1,7 @@
 //! Append-only: refuses every SQL write to the log's tables.
 //!
-//! The triggers are ENABLE ALWAYS, so session_replication_role does not get round them, and row triggers on the parent are
-//! cloned by PostgreSQL to every partition, restored ones included. The native writer fires no triggers.
+//! The triggers are ENABLE ALWAYS, so `session_replication_role` does not get round them, and row triggers on the parent are
+//! cloned by `PostgreSQL` to every partition, restored ones included. The native writer fires no triggers.
 
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::cell::Backend;

@@ -1,4 +1,4 @@
-//! JSONB objects in PostgreSQL's binary form, built without a tree of values.
+//! JSONB objects in `PostgreSQL`'s binary form, built without a tree of values.
 //!
 //! Format: `src/include/utils/jsonb.h`. A container is a header (count and kind), one `JEntry` per key and per value, then the
 //! keys' bytes and the values' bytes. Keys are sorted by length, then bytes. Numbers and containers start at a multiple of four
@@ -72,7 +72,7 @@ impl ObjectBuilder {
     }
 
     fn align(&mut self) {
-        while (self.keys.len() + self.data.len()) % 4 != 0 {
+        while !(self.keys.len() + self.data.len()).is_multiple_of(4) {
             self.data.push(0);
         }
     }

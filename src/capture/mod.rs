@@ -1,4 +1,4 @@
-//! From a statement to its events, in the user's transaction: the only part of pg_attest on the user's hot path.
+//! From a statement to its events, in the user's transaction: the only part of `pg_attest` on the user's hot path.
 
 pub mod baseline;
 pub mod context;

@@ -74,7 +74,7 @@ pub fn check_required(plan: &TablePlan) -> Result<()> {
 
 fn after_statement(firing: &Firing<'_>) -> Result<()> {
     let relation = firing.relation();
-    let (statement, departures) = statement::close(relation.oid(), firing.operation());
+    let closed = statement::close(relation.oid(), firing.operation());
     let old = firing
         .old_table()
         .map(|table| Side::new(table, firing.new_slot()));
@@ -91,9 +91,9 @@ fn after_statement(firing: &Firing<'_>) -> Result<()> {
     let plan = table_plan::of_relation(relation, firing.argument())?;
     let context = Context::current();
     if settings::RESTORE.get() {
-        return record_restore(&plan, statement, rows, &context);
+        return record_restore(&plan, closed.statement, rows, &context);
     }
-    let mut recorder = Recorder::new(&plan, statement, &context).with_departures(departures);
+    let mut recorder = Recorder::new(&plan, closed.statement, &context).of_statement(closed, rows);
     transition::record(&mut recorder, old, new)?;
     recorder.finish();
     Ok(())
@@ -124,7 +124,7 @@ fn after_row(firing: &Firing<'_>) -> Result<()> {
     let plan = table_plan::of_relation(relation, firing.argument())?;
     let above = |oid| oid == relation.oid() || plan.ancestors.contains(&oid);
     let stamped = statement::innermost_open(above, firing.operation());
-    if firing.is_replica_only() && stamped.is_some() {
+    if firing.is_replica_only() && statement::is_open(above) {
         // The executor is at work, not logical-replication apply: the statement triggers record the row.
         return Ok(());
     }

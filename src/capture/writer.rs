@@ -7,15 +7,17 @@ use super::context::Context;
 use super::event::{self, COLUMNS, Event, EventKind, Stamp};
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::cell::Backend;
-use crate::pg::heap::{Appender, IndexPlans, next_value};
+use crate::pg::heap::{Appender, next_value};
+use crate::pg::index_plan::IndexPlans;
 use crate::pg::relation::OpenRelation;
+use crate::pg::relation::lock;
 use crate::pg::{catalog, context_source, invalidation, partition, xact};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+const LOCK: pg_sys::LOCKMODE = lock::ROW_EXCLUSIVE;
 
 /// What this backend knows of the log's tables.
 struct Log {
@@ -140,9 +142,14 @@ fn try_open_partition(occurred_at: i64) -> Result<Option<Opened>> {
         log = Log::look_up();
     }
     let Some(mut log) = log else {
-        return Err(AttestError::new(SqlState::ERRCODE_UNDEFINED_OBJECT, "the audit log is not there")
-            .detail("The schema audit lacks audit_events, its sequence or its types.")
-            .hint("Restore the extension: DROP EXTENSION pg_attest CASCADE, then CREATE EXTENSION pg_attest."));
+        return Err(AttestError::new(
+            SqlState::ERRCODE_UNDEFINED_OBJECT,
+            "the audit log is not there",
+        )
+        .detail("The schema audit lacks audit_events, its sequence or its types.")
+        .hint(
+            "Restore the database from a dump: the log's tables belong to the extension pg_attest.",
+        ));
     };
     let partition = match log.current {
         Some((known, partition)) if known == transaction => partition,
@@ -156,15 +163,14 @@ fn try_open_partition(occurred_at: i64) -> Result<Option<Opened>> {
     else {
         return Ok(None);
     };
-    let indexes = match log.indexes.get(&partition) {
-        Some(plans) => Rc::clone(plans),
-        None => {
-            check_columns(&table)?;
-            let plans = Rc::new(IndexPlans::of(table.relation()));
-            invalidation::watch(partition);
-            log.indexes.insert(partition, Rc::clone(&plans));
-            plans
-        }
+    let indexes = if let Some(plans) = log.indexes.get(&partition) {
+        Rc::clone(plans)
+    } else {
+        check_columns(&table)?;
+        let plans = Rc::new(IndexPlans::of(table.relation()));
+        invalidation::watch(partition);
+        log.indexes.insert(partition, Rc::clone(&plans));
+        plans
     };
     let opened = (table, indexes, log.kinds, log.sequence);
     LOG.replace(Some(log));

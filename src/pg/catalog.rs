@@ -1,5 +1,6 @@
 //! Catalog look-ups by OID, through the syscache.
 
+use super::relation::lock;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
@@ -174,8 +175,7 @@ fn inheritance_parents(child: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     let mut parents = Vec::new();
     // SAFETY: an index scan on the catalog as PostgreSQL's own code does it; tuples are valid until the next fetch.
     unsafe {
-        let catalog =
-            pg_sys::table_open(INHERITS.into(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let catalog = pg_sys::table_open(INHERITS.into(), lock::ACCESS_SHARE);
         let mut key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(
             &raw mut key,
@@ -200,7 +200,7 @@ fn inheritance_parents(child: pg_sys::Oid) -> Vec<pg_sys::Oid> {
             parents.push((*pg_sys::GETSTRUCT(tuple).cast::<Inherits>()).parent);
         }
         pg_sys::systable_endscan(scan);
-        pg_sys::table_close(catalog, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        pg_sys::table_close(catalog, lock::ACCESS_SHARE);
     }
     parents
 }
@@ -234,6 +234,37 @@ pub fn enum_label_oid(
         pg_sys::ReleaseSysCache(tuple);
         Some(oid)
     }
+}
+
+/// The names of the columns in the partition keys of a partitioned table and of its partitioned partitions. Expressions in a
+/// partition key are left out.
+pub fn partition_key_columns(root: pg_sys::Oid) -> Vec<Vec<u8>> {
+    // `src/include/catalog/pg_partitioned_table.h`
+    const ANUM_PARTATTRS: pg_sys::AttrNumber = 5;
+    let mut names = Vec::new();
+    for oid in inheritors(root, lock::ACCESS_SHARE) {
+        // SAFETY: a syscache tuple is valid until it is released; partattrs is an int2vector that is never null; get_attname
+        // with missing_ok returns NULL or a palloc'd string.
+        unsafe {
+            let cache = pg_sys::SysCacheIdentifier::PARTRELID as i32;
+            let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(oid));
+            if tuple.is_null() {
+                continue;
+            }
+            let mut is_null = false;
+            let attributes =
+                pg_sys::SysCacheGetAttr(cache, tuple, ANUM_PARTATTRS, &raw mut is_null);
+            let attributes = attributes.cast_mut_ptr::<pg_sys::int2vector>();
+            for attnum in (*attributes).values.as_slice((*attributes).dim1 as usize) {
+                let name = pg_sys::get_attname(oid, *attnum, true);
+                if !name.is_null() {
+                    names.push(CStr::from_ptr(name).to_bytes().to_vec());
+                }
+            }
+            pg_sys::ReleaseSysCache(tuple);
+        }
+    }
+    names
 }
 
 /// Whether a foreign table stands anywhere below the relation.

@@ -1,4 +1,4 @@
-//! State of this backend. A PostgreSQL backend has one thread; what is shared with callbacks is a `Cell`.
+//! State of this backend. A `PostgreSQL` backend has one thread; what is shared with callbacks is a `Cell`.
 
 use std::cell::{Cell, OnceCell, RefCell};
 

@@ -28,7 +28,7 @@ pub fn role_name(role: pg_sys::Oid) -> Vec<u8> {
     }
 }
 
-/// The session's application_name.
+/// The session's `application_name`.
 pub fn application_name() -> &'static [u8] {
     // SAFETY: the GUC's variable; NULL only before GUCs are set up. The slice is used at once.
     unsafe {

@@ -13,7 +13,6 @@ pub const HEADER: usize = 4;
 /// Writes the four-byte header of an uncompressed varlena of `total` bytes, header included (`SET_VARSIZE`).
 pub fn set_varsize(buffer: &mut [u8], total: usize) {
     debug_assert!(total < 1 << 30);
-    #[allow(clippy::cast_possible_truncation)]
     // PostgreSQL's limit is 1 GB, checked by every caller
     buffer[..HEADER].copy_from_slice(&((total as u32) << 2).to_le_bytes());
 }
@@ -97,7 +96,6 @@ impl Varlena {
         const SHORT_MAX: usize = 126;
         self.0.clear();
         if bytes.len() <= SHORT_MAX {
-            #[allow(clippy::cast_possible_truncation)] // at most 127
             self.0.push((((bytes.len() + 1) << 1) | 1) as u8);
         } else {
             self.0.extend_from_slice(&[0; HEADER]);

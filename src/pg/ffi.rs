@@ -1,4 +1,4 @@
-//! Functions of PostgreSQL that pgrx does not bind, guarded like its own bindings: an ERROR inside becomes a Rust panic, which
+//! Functions of `PostgreSQL` that pgrx does not bind, guarded like its own bindings: an ERROR inside becomes a Rust panic, which
 //! unwinds our frames in order, instead of a jump over them.
 
 use pgrx::pg_sys;

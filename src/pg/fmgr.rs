@@ -1,12 +1,14 @@
 //! One column of a captured table: reads its value from a row, in the form that JSON wants.
 //!
 //! The mapping of types follows `json_categorize_type` (`src/backend/utils/adt/jsonfuncs.c`, `jsonb.c` before 17): what it prints
-//! by the type's output function, so do we; what it nests, PostgreSQL's own `to_jsonb` builds.
+//! by the type's output function, so do we; what it nests, `PostgreSQL`'s own `to_jsonb` builds.
 
 use super::datum::{cstring_bytes, same_image, varlena_bytes};
+use super::json_type::{Reader, reader_of};
 use super::memory::Context;
 use super::relation::RelationRef;
 use super::slot::Row;
+use super::virtual_column::VirtualExpression;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder};
@@ -29,27 +31,6 @@ pub enum Value<'a> {
     Unrepresentable(&'a [u8]),
 }
 
-/// How a column's values are read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Reader {
-    Bool,
-    Int2,
-    Int4,
-    Int8,
-    Float,
-    Numeric,
-    Text,
-    Name,
-    Bytea,
-    DateTime,
-    Jsonb,
-    Json,
-    /// By the type's output function.
-    Output,
-    /// By `to_jsonb`: arrays, composites, types with a cast to json.
-    ToJsonb,
-}
-
 /// A column of a captured table.
 pub struct Column {
     index: usize,
@@ -60,7 +41,7 @@ pub struct Column {
     typbyval: bool,
     reader: Reader,
     output: pg_sys::FmgrInfo,
-    to_jsonb: Option<Box<pg_sys::FmgrInfo>>,
+    to_jsonb: Option<pg_sys::FmgrInfo>,
     virtual_expression: Option<VirtualExpression>,
 }
 
@@ -172,12 +153,9 @@ impl Column {
         Some(unsafe {
             match self.reader {
                 Reader::Bool => Value::Bool(datum.value() & 0xff != 0),
-                #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
                 // DatumGetInt16 and its like
                 Reader::Int2 => Value::Int(i64::from(datum.value() as i16)),
-                #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
                 Reader::Int4 => Value::Int(i64::from(datum.value() as i32)),
-                #[allow(clippy::cast_possible_wrap)]
                 Reader::Int8 => Value::Int(datum.value() as i64),
                 Reader::Float => float_value(self.print(datum)),
                 Reader::Numeric => numeric_value(varlena_bytes(datum)),
@@ -193,7 +171,7 @@ impl Column {
                     Value::Text(cstring_bytes(buffer))
                 }
                 Reader::Jsonb => Value::Jsonb(varlena_bytes(datum)),
-                Reader::Json => self.json_value(datum),
+                Reader::Json => Self::json_value(datum),
                 Reader::Output => Value::Text(self.print(datum)),
                 Reader::ToJsonb => self.nested_value(datum),
             }
@@ -236,7 +214,7 @@ impl Column {
 
     /// # Safety
     /// `datum` is a non-null `json`.
-    unsafe fn json_value<'a>(&self, datum: pg_sys::Datum) -> Value<'a> {
+    unsafe fn json_value<'a>(datum: pg_sys::Datum) -> Value<'a> {
         // SAFETY: by the caller. jsonb_in only parses.
         unsafe {
             let text = varlena_bytes(datum);
@@ -266,7 +244,7 @@ impl Column {
             } else {
                 self.print(datum)
             };
-            let function = (&raw const **function).cast_mut();
+            let function = std::ptr::from_ref(function).cast_mut();
             or_unrepresentable(own, || {
                 pg_sys::FunctionCall1Coll(function, pg_sys::InvalidOid, datum)
             })
@@ -307,7 +285,7 @@ fn numeric_value(digits: &[u8]) -> Value<'_> {
 /// Catching without a subtransaction is sound because the conversions only parse and print: they take no lock, pin no
 /// buffer and run no user code, so there is nothing to roll back. Anything but a complaint about
 /// the data itself (cancel, out of memory, …) is raised on.
-fn or_unrepresentable<'a>(own: &'a [u8], convert: impl Fn() -> pg_sys::Datum) -> Value<'a> {
+fn or_unrepresentable(own: &[u8], convert: impl Fn() -> pg_sys::Datum) -> Value<'_> {
     let convert = std::panic::AssertUnwindSafe(convert);
     let attempt = PgTryBuilder::new(move || Some(convert())).catch_others(|caught| match &caught {
         CaughtError::PostgresError(report) if is_about_the_data(report.sql_error_code()) => None,
@@ -333,122 +311,17 @@ fn is_about_the_data(state: PgSqlErrorCode) -> bool {
     )
 }
 
-/// # Safety
-/// `base_type` is a type's OID.
-unsafe fn reader_of(base_type: pg_sys::Oid) -> Reader {
-    match base_type {
-        pg_sys::BOOLOID => Reader::Bool,
-        pg_sys::INT2OID => Reader::Int2,
-        pg_sys::INT4OID => Reader::Int4,
-        pg_sys::INT8OID => Reader::Int8,
-        pg_sys::FLOAT4OID | pg_sys::FLOAT8OID => Reader::Float,
-        pg_sys::NUMERICOID => Reader::Numeric,
-        pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Reader::Text,
-        pg_sys::NAMEOID => Reader::Name,
-        pg_sys::BYTEAOID => Reader::Bytea,
-        pg_sys::DATEOID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID => Reader::DateTime,
-        pg_sys::JSONBOID => Reader::Jsonb,
-        pg_sys::JSONOID => Reader::Json,
-        other => {
-            // SAFETY: catalog look-ups by OID.
-            unsafe {
-                // A cast that is user code is not followed.
-                if is_nested(other) || cast_to_json(other) == CastToJson::Compiled {
-                    if runs_user_code(other, 0) {
-                        Reader::Output
-                    } else {
-                        Reader::ToJsonb
-                    }
-                } else {
-                    Reader::Output
-                }
-            }
-        }
-    }
-}
-
-/// Whether `to_jsonb` looks inside the type: arrays and composites.
-///
-/// # Safety
-/// `type_oid` is a type's OID.
-unsafe fn is_nested(type_oid: pg_sys::Oid) -> bool {
-    // SAFETY: catalog look-ups by OID.
-    unsafe {
-        pg_sys::get_element_type(type_oid) != pg_sys::InvalidOid
-            || pg_sys::type_is_rowtype(type_oid)
-    }
-}
-
-/// How `to_jsonb` would convert a type that it does not know.
-#[derive(PartialEq, Eq)]
-enum CastToJson {
-    None,
-    Compiled,
-    /// Written in SQL or PL/pgSQL: it would run its owner's code with the rights of whoever writes to the table.
-    UserCode,
-}
-
-/// # Safety
-/// `type_oid` is a type's OID.
-unsafe fn cast_to_json(type_oid: pg_sys::Oid) -> CastToJson {
-    if type_oid.to_u32() < pg_sys::FirstNormalObjectId {
-        return CastToJson::None;
-    }
-    let mut function = pg_sys::InvalidOid;
-    // SAFETY: catalog look-ups by OID.
-    let path = unsafe {
-        pg_sys::find_coercion_pathway(
-            pg_sys::JSONOID,
-            type_oid,
-            pg_sys::CoercionContext::COERCION_EXPLICIT,
-            &raw mut function,
-        )
-    };
-    if path != pg_sys::CoercionPathType::COERCION_PATH_FUNC {
-        CastToJson::None
-    } else if super::catalog::is_compiled_function(function) {
-        CastToJson::Compiled
-    } else {
-        CastToJson::UserCode
-    }
-}
-
-/// Whether `to_jsonb` of this type, or of a type inside it, would run user code: then the column is printed instead.
-///
-/// # Safety
-/// `type_oid` is a type's OID.
-unsafe fn runs_user_code(type_oid: pg_sys::Oid, depth: usize) -> bool {
-    // SAFETY: catalog look-ups by OID; a rowtype's tuple descriptor is released as lookup_rowtype_tupdesc asks.
-    unsafe {
-        let base = pg_sys::getBaseType(type_oid);
-        let element = pg_sys::get_element_type(base);
-        if element != pg_sys::InvalidOid {
-            return runs_user_code(element, depth + 1);
-        }
-        if pg_sys::type_is_rowtype(base) && base != pg_sys::RECORDOID && depth < 32 {
-            let tupdesc = pg_sys::lookup_rowtype_tupdesc_copy(base, -1);
-            let inner = (0..(*tupdesc).natts as usize).any(|i| {
-                let attribute = super::relation::attribute(tupdesc, i);
-                !(*attribute).attisdropped && runs_user_code((*attribute).atttypid, depth + 1)
-            });
-            pg_sys::FreeTupleDesc(tupdesc);
-            return inner;
-        }
-        cast_to_json(base) == CastToJson::UserCode
-    }
-}
-
 /// A call of `to_jsonb` for values of one type: it reads its argument's type from the call expression.
 ///
 /// # Safety
 /// `type_oid` is a type's OID.
-unsafe fn to_jsonb_of(type_oid: pg_sys::Oid, home: &Context) -> Box<pg_sys::FmgrInfo> {
-    let mut info = Box::new(pg_sys::FmgrInfo::default());
+unsafe fn to_jsonb_of(type_oid: pg_sys::Oid, home: &Context) -> pg_sys::FmgrInfo {
+    let mut info = pg_sys::FmgrInfo::default();
     // SAFETY: nodes are allocated in `home`, the current context here, which lives as long as the FmgrInfo.
     unsafe {
         pg_sys::fmgr_info_cxt(
             pg_sys::Oid::from(pg_sys::F_TO_JSONB),
-            &raw mut *info,
+            &raw mut info,
             home.raw(),
         );
         let argument =
@@ -464,70 +337,6 @@ unsafe fn to_jsonb_of(type_oid: pg_sys::Oid, home: &Context) -> Box<pg_sys::Fmgr
         .cast();
     }
     info
-}
-
-/// The expression of a virtual generated column (PostgreSQL 18), whose value no tuple holds.
-struct VirtualExpression {
-    #[cfg(feature = "pg18")]
-    state: *mut pg_sys::ExprState,
-    #[cfg(feature = "pg18")]
-    econtext: *mut pg_sys::ExprContext,
-    #[cfg(feature = "pg18")]
-    slot: *mut pg_sys::TupleTableSlot,
-}
-
-impl VirtualExpression {
-    /// # Safety
-    /// `relation` is open and the current memory context is the plan's.
-    #[cfg(not(feature = "pg18"))]
-    unsafe fn of(_relation: pg_sys::Relation, _index: usize) -> Option<Self> {
-        None
-    }
-
-    #[cfg(not(feature = "pg18"))]
-    #[allow(clippy::unused_self)]
-    fn evaluate(&self, _row: Row<'_>) -> Option<pg_sys::Datum> {
-        None
-    }
-
-    /// # Safety
-    /// `relation` is open and the current memory context is the plan's.
-    #[cfg(feature = "pg18")]
-    unsafe fn of(relation: pg_sys::Relation, index: usize) -> Option<Self> {
-        // SAFETY: by the caller. The expression state, its context and slot all live in the plan's memory context. 18
-        // admits only built-in functions and types in such expressions, so no user code runs.
-        unsafe {
-            let attribute = super::relation::attribute((*relation).rd_att, index);
-            if (*attribute).attgenerated as u8 != pg_sys::ATTRIBUTE_GENERATED_VIRTUAL {
-                return None;
-            }
-            let attno = i32::from((*attribute).attnum);
-            let expression = super::ffi::build_generation_expression(relation, attno);
-            let planned = pg_sys::expression_planner(expression.cast());
-            let descriptor = pg_sys::CreateTupleDescCopyConstr((*relation).rd_att);
-            Some(Self {
-                state: pg_sys::ExecInitExpr(planned, ptr::null_mut()),
-                econtext: pg_sys::CreateStandaloneExprContext(),
-                slot: pg_sys::MakeSingleTupleTableSlot(
-                    descriptor,
-                    &raw const pg_sys::TTSOpsVirtual,
-                ),
-            })
-        }
-    }
-
-    #[cfg(feature = "pg18")]
-    fn evaluate(&self, row: Row<'_>) -> Option<pg_sys::Datum> {
-        // SAFETY: state, econtext and slot are the plan's own; the virtual slot borrows the row's values for this call.
-        unsafe {
-            super::slot::store_virtual(self.slot, row);
-            (*self.econtext).ecxt_scantuple = self.slot;
-            let mut is_null = false;
-            let evaluate = (*self.state).evalfunc?;
-            let datum = evaluate(self.state, self.econtext, &raw mut is_null);
-            (!is_null).then_some(datum)
-        }
-    }
 }
 
 /// A JSON text as a whole `jsonb` value, header included; None when JSONB cannot hold it.

@@ -3,8 +3,10 @@
 //! Only `capture::writer` uses it, on partitions of `audit.audit_events`. It owes by construction what the executor would
 //! check: the partition bound (see `partition`), NOT NULL and types (see `capture::event`).
 
+use super::index_plan::IndexPlans;
 use super::memory::Context;
-use super::relation::{OpenRelation, RelationRef};
+use super::relation::OpenRelation;
+use super::relation::lock;
 use super::slot::clear;
 use super::unwinding;
 use pgrx::pg_sys;
@@ -28,117 +30,6 @@ pub enum Field<'a> {
     Uuid(&'a [u8; 16]),
 }
 
-/// What is known of a table's indexes, kept across statements.
-pub struct IndexPlans {
-    simple: Vec<IndexPlan>,
-    /// An index that is not a plain btree is left to the executor, and all others with it.
-    needs_executor: bool,
-    /// Holds the IndexInfos.
-    _home: Context,
-}
-
-struct IndexPlan {
-    oid: pg_sys::Oid,
-    info: *mut pg_sys::IndexInfo,
-    columns: Vec<i32>,
-    unique: bool,
-    /// A partial index is written only where this column is not NULL.
-    not_null: Option<i32>,
-}
-
-impl IndexPlans {
-    /// Reads the indexes of an open table.
-    pub fn of(table: RelationRef<'_>) -> Self {
-        let home = Context::long_lived(c"pg_attest index plans");
-        let mut simple = Vec::new();
-        let mut needs_executor = false;
-        // SAFETY: open table; BuildIndexInfo allocates in `home`, which lives as long as the plans.
-        unsafe {
-            let oids = super::catalog::take_oids(pg_sys::RelationGetIndexList(table.raw()));
-            for oid in oids {
-                let index = OpenRelation::index(oid, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
-                let info = home.run(|| pg_sys::BuildIndexInfo(index.raw()));
-                match IndexPlan::simple(oid, info, index.raw()) {
-                    Some(plan) => simple.push(plan),
-                    None => needs_executor = true,
-                }
-            }
-        }
-        Self {
-            simple,
-            needs_executor,
-            _home: home,
-        }
-    }
-}
-
-impl IndexPlan {
-    /// The plan of a btree over plain columns, whose predicate, if any, is `column IS NOT NULL`; None for other indexes.
-    ///
-    /// # Safety
-    /// `info` was built from the open `index`.
-    unsafe fn simple(
-        oid: pg_sys::Oid,
-        info: *mut pg_sys::IndexInfo,
-        index: pg_sys::Relation,
-    ) -> Option<Self> {
-        // SAFETY: by the caller.
-        unsafe {
-            if (*(*index).rd_rel).relam != pg_sys::Oid::from(pg_sys::BTREE_AM_OID)
-                || !(*info).ii_ReadyForInserts
-                || !(*info).ii_ExclusionOps.is_null()
-            {
-                return None;
-            }
-            let count = usize::try_from((*info).ii_NumIndexAttrs).ok()?;
-            let numbers = (*info).ii_IndexAttrNumbers;
-            let columns: Vec<i32> = numbers[..count]
-                .iter()
-                .map(|attnum| i32::from(*attnum))
-                .collect();
-            if columns.iter().any(|attnum| *attnum <= 0) {
-                return None;
-            }
-            let predicate = (*info).ii_Predicate;
-            let not_null = if predicate.is_null() {
-                None
-            } else {
-                Some(not_null_column(predicate)?)
-            };
-            Some(Self {
-                oid,
-                info,
-                columns,
-                unique: (*info).ii_Unique,
-                not_null,
-            })
-        }
-    }
-}
-
-/// The column of a predicate of the form `column IS NOT NULL`.
-///
-/// # Safety
-/// `predicate` is a list of nodes.
-unsafe fn not_null_column(predicate: *mut pg_sys::List) -> Option<i32> {
-    // SAFETY: node tags are checked before the casts.
-    unsafe {
-        if (*predicate).length != 1 {
-            return None;
-        }
-        let node = (*(*predicate).elements)
-            .ptr_value
-            .cast::<pg_sys::NullTest>();
-        if (*node).xpr.type_ != pg_sys::NodeTag::T_NullTest
-            || (*node).nulltesttype != pg_sys::NullTestType::IS_NOT_NULL
-        {
-            return None;
-        }
-        let variable = (*node).arg.cast::<pg_sys::Var>();
-        ((*variable).xpr.type_ == pg_sys::NodeTag::T_Var).then(|| i32::from((*variable).varattno))
-    }
-}
-
 /// Appends rows to one open table.
 pub struct Appender {
     table: OpenRelation,
@@ -157,7 +48,7 @@ pub struct Appender {
 impl Appender {
     /// Starts appending. `command` is the command id that the rows are stamped with.
     pub fn new(table: OpenRelation, plans: Rc<IndexPlans>, command: u32) -> Self {
-        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        let lock = lock::ROW_EXCLUSIVE;
         let (indexes, executor) = if plans.needs_executor {
             (Vec::new(), Some(ExecutorIndexes::open(table.raw())))
         } else {
@@ -260,7 +151,6 @@ impl Appender {
                 pg_sys::ExecStoreHeapTuple(*tuple, *slot, false);
             }
             let slots = self.slots.as_mut_ptr();
-            #[allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation)]
             // at most BATCH_ROWS
             let rows = count as i32;
             self.batch

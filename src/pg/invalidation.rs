@@ -1,6 +1,6 @@
 //! When what we cached of relations is out of date.
 //!
-//! One epoch for everything cached: it moves on when PostgreSQL invalidates a relation that someone watches, or names
+//! One epoch for everything cached: it moves on when `PostgreSQL` invalidates a relation that someone watches, or names
 //! that are cached with it. Such moments are DDL, ANALYZE and VACUUM; rebuilding a plan costs some 50 µs.
 
 use super::cell::Backend;
@@ -23,7 +23,7 @@ pub fn watch(relation: pg_sys::Oid) {
     }
 }
 
-/// Registers with PostgreSQL; called once, when the library is loaded.
+/// Registers with `PostgreSQL`; called once, when the library is loaded.
 pub fn init() {
     // SAFETY: the callbacks only set a cell, and live as long as the library, which is never unloaded.
     unsafe {
@@ -48,7 +48,7 @@ fn move_on() {
     EPOCH.set(EPOCH.get() + 1);
 }
 
-/// Relcache callback: `relation` is InvalidOid when everything is to be forgotten.
+/// Relcache callback: `relation` is `InvalidOid` when everything is to be forgotten.
 unsafe extern "C-unwind" fn on_relation(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     let concerns_us = relation == pg_sys::InvalidOid
         // Busy means that someone is adding to it: be on the safe side.

@@ -1,10 +1,19 @@
-//! The only home of `unsafe` calls into PostgreSQL: small wrappers that cannot be misused from safe code.
+//! The only home of `unsafe` calls into `PostgreSQL`: small wrappers that cannot be misused from safe code.
 //!
 //! Rules that every wrapper here keeps:
-//! - A wrapper that owns a PostgreSQL resource gives it back in `Drop`, except while a panic unwinds: then an ERROR
-//!   is on its way and PostgreSQL's own (sub)transaction abort gives everything back.
+//! - A wrapper that owns a `PostgreSQL` resource gives it back in `Drop`, except while a panic unwinds: then an ERROR
+//!   is on its way and `PostgreSQL`'s own (sub)transaction abort gives everything back.
 //! - What is cached across statements lives in a memory context of its own and holds no lock, pin or resource-owner entry.
 //! - Callbacks (invalidation, hooks) allocate nothing and cannot fail.
+
+// C's integers are what they are: PostgreSQL keeps counts and enums as int, sizes below 1 GB, and hands out char pointers to
+// what it has aligned.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_ptr_alignment
+)]
 
 pub mod catalog;
 pub mod cell;
@@ -15,7 +24,9 @@ pub mod fmgr;
 pub mod guc;
 pub mod heap;
 pub mod hooks;
+pub mod index_plan;
 pub mod invalidation;
+mod json_type;
 pub mod memory;
 pub mod partition;
 pub mod pinned;
@@ -25,9 +36,10 @@ pub mod scan;
 pub mod slot;
 pub mod trigger;
 pub mod tuplestore;
+mod virtual_column;
 pub mod xact;
 
-/// Whether an ERROR is unwinding through us; PostgreSQL will then clean up itself.
+/// Whether an ERROR is unwinding through us; `PostgreSQL` will then clean up itself.
 fn unwinding() -> bool {
     std::thread::panicking()
 }

@@ -48,7 +48,6 @@ unsafe fn compare(bounds: pg_sys::PartitionBoundInfo, index: usize, timestamp: i
             pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MINVALUE => Ordering::Less,
             pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MAXVALUE => Ordering::Greater,
             _ => {
-                #[allow(clippy::cast_possible_wrap)] // DatumGetInt64
                 let bound = (**(*bounds).datums.add(index)).value() as i64;
                 bound.cmp(&timestamp)
             }

@@ -4,6 +4,16 @@ use super::unwinding;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
+/// Heavyweight lock modes (`src/include/storage/lockdefs.h`).
+pub mod lock {
+    use pgrx::pg_sys;
+
+    pub const NONE: pg_sys::LOCKMODE = pg_sys::NoLock.cast_signed();
+    pub const ACCESS_SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock.cast_signed();
+    pub const ROW_EXCLUSIVE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock.cast_signed();
+    pub const SHARE_ROW_EXCLUSIVE: pg_sys::LOCKMODE = pg_sys::ShareRowExclusiveLock.cast_signed();
+}
+
 /// The attribute with this zero-based index.
 ///
 /// # Safety
@@ -108,7 +118,7 @@ impl RelationRef<'_> {
             let list = pg_sys::RelationGetIndexList(self.raw);
             (super::catalog::take_oids(list), (*self.raw).rd_replidindex)
         };
-        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let lock = lock::ACCESS_SHARE;
         let mut fallback = Vec::new();
         for oid in indexes {
             let opened = OpenRelation::index(oid, lock);
@@ -116,7 +126,6 @@ impl RelationRef<'_> {
             let (is_primary, columns) = unsafe {
                 let form = (*opened.raw).rd_index;
                 let keys = (*form).indkey.values.as_slice((*form).indnkeyatts as usize);
-                #[allow(clippy::cast_sign_loss)] // only positive ones are kept
                 let columns: Vec<usize> = keys
                     .iter()
                     .filter(|key| **key > 0)
@@ -135,18 +144,19 @@ impl RelationRef<'_> {
     }
 }
 
-/// A relation that we opened, closed with the value. The lock stays until the transaction ends, as PostgreSQL's own writers keep it.
+/// A relation that we opened, closed with the value. The lock stays until the transaction ends, as `PostgreSQL`'s own writers keep it.
 pub struct OpenRelation {
     raw: pg_sys::Relation,
     is_index: bool,
 }
 
 impl OpenRelation {
-    /// Opens any relation; raises PostgreSQL's error when it does not exist.
+    /// Opens any relation; raises `PostgreSQL`'s error when it does not exist.
     pub fn table(oid: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> Self {
         // SAFETY: relation_open checks the OID.
+        let raw = unsafe { pg_sys::relation_open(oid, lock) };
         Self {
-            raw: unsafe { pg_sys::relation_open(oid, lock) },
+            raw,
             is_index: false,
         }
     }
@@ -164,8 +174,9 @@ impl OpenRelation {
     /// Opens an index.
     pub fn index(oid: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> Self {
         // SAFETY: index_open checks the OID and that it is an index.
+        let raw = unsafe { pg_sys::index_open(oid, lock) };
         Self {
-            raw: unsafe { pg_sys::index_open(oid, lock) },
+            raw,
             is_index: true,
         }
     }
@@ -186,9 +197,9 @@ impl Drop for OpenRelation {
             // SAFETY: opened by us, closed once.
             unsafe {
                 if self.is_index {
-                    pg_sys::index_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE);
+                    pg_sys::index_close(self.raw, lock::NONE);
                 } else {
-                    pg_sys::relation_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE);
+                    pg_sys::relation_close(self.raw, lock::NONE);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::ptr;
 
 /// A sequential scan.
 pub struct Scan {
-    scan: pg_sys::TableScanDesc,
+    descriptor: pg_sys::TableScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
     snapshot: pg_sys::Snapshot,
 }
@@ -27,11 +27,11 @@ impl Scan {
             let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
             let slot = pg_sys::table_slot_create(raw, ptr::null_mut());
             let begin = (*(*raw).rd_tableam).scan_begin;
-            let scan = begin.map_or(ptr::null_mut(), |begin| {
+            let descriptor = begin.map_or(ptr::null_mut(), |begin| {
                 begin(raw, snapshot, 0, ptr::null_mut(), ptr::null_mut(), flags)
             });
             Self {
-                scan,
+                descriptor,
                 slot,
                 snapshot,
             }
@@ -43,10 +43,10 @@ impl Scan {
         pgrx::check_for_interrupts!();
         // SAFETY: an open scan and its slot.
         unsafe {
-            let access_method = (*(*self.scan).rs_rd).rd_tableam;
+            let access_method = (*(*self.descriptor).rs_rd).rd_tableam;
             let next = (*access_method).scan_getnextslot?;
             if !next(
-                self.scan,
+                self.descriptor,
                 pg_sys::ScanDirection::ForwardScanDirection,
                 self.slot,
             ) {
@@ -67,9 +67,9 @@ impl Drop for Scan {
         // SAFETY: opened by us, closed once.
         unsafe {
             clear(self.slot);
-            let access_method = (*(*self.scan).rs_rd).rd_tableam;
+            let access_method = (*(*self.descriptor).rs_rd).rd_tableam;
             if let Some(end) = (*access_method).scan_end {
-                end(self.scan);
+                end(self.descriptor);
             }
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
             pg_sys::UnregisterSnapshot(self.snapshot);

@@ -1,4 +1,4 @@
-//! Trigger calls: what PostgreSQL tells a trigger function, and the entry points it calls.
+//! Trigger calls: what `PostgreSQL` tells a trigger function, and the entry points it calls.
 //!
 //! Sources: `src/include/commands/trigger.h`, chapter "Writing Trigger Functions in C".
 

@@ -1,0 +1,179 @@
+//! From a bare machine to a working tool set. Every step is a no-op when it is already done.
+
+mod apt;
+mod cargo_pgrx;
+mod packages;
+mod postgres;
+mod services;
+mod source;
+
+pub use packages::packaged_major;
+pub use postgres::{installed, name as postgres_name};
+
+use crate::layout::Layout;
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub const MAJORS: [u16; 4] = [15, 16, 17, 18];
+pub const DEFAULT_MAJOR: u16 = 15;
+
+/// What the tool set is for. A demo needs less, and has a PostgreSQL of its own, so that
+/// a test run never replaces the library under a running demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Demo,
+    Test,
+}
+
+/// A tool set that is ready for one PostgreSQL major.
+pub struct Workshop {
+    pub layout: Layout,
+    pub major: u16,
+    /// The bin folder of the private PostgreSQL.
+    pub bindir: PathBuf,
+    /// Held while this process uses the tool set.
+    _lock: File,
+}
+
+impl Workshop {
+    /// Installs and builds what is missing.
+    pub fn prepare(major: u16, purpose: Purpose) -> Result<Self> {
+        let kind = packages::ensure(major, purpose)?;
+        let layout = Layout::find()?;
+        let lock = lock(&layout)?;
+        cargo_pgrx::ensure(&layout)?;
+        let bindir = postgres::ensure(&layout, major, purpose, kind)?;
+        crate::cluster::sweep(&layout, &bindir);
+        let workshop = Self {
+            layout,
+            major,
+            bindir,
+            _lock: lock,
+        };
+        if purpose == Purpose::Test {
+            workshop.write_pgrx_home()?;
+        } else {
+            std::fs::create_dir_all(workshop.layout.pgrx_home(major))?;
+        }
+        Ok(workshop)
+    }
+
+    pub fn pg_config(&self) -> PathBuf {
+        self.bindir.join("pg_config")
+    }
+
+    /// One of the folders that `pg_config` names, for instance `--pkglibdir`.
+    pub fn pg_folder(&self, which: &str) -> Result<PathBuf> {
+        let out = crate::run::capture(Command::new(self.pg_config()).arg(which))?;
+        Ok(PathBuf::from(out.trim()))
+    }
+
+    /// A cargo command with the environment that `cargo xtask env` prints, and without what
+    /// the cargo that runs this program left behind.
+    pub fn cargo(&self) -> Result<Command> {
+        let mut command = Command::new("cargo");
+        for (key, _) in std::env::vars_os() {
+            let name = key.to_string_lossy();
+            let left_behind = name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+            if left_behind || name == "CARGO" || name == "RUSTFLAGS" || name == "RUST_BACKTRACE" {
+                command.env_remove(&key);
+            }
+        }
+        for (key, value) in environment(&self.layout, self.major)? {
+            command.env(key, value);
+        }
+        command.current_dir(&self.layout.root);
+        Ok(command)
+    }
+
+    /// Cargo arguments that select this major's feature of the extension.
+    pub fn features(&self) -> [String; 3] {
+        [
+            "--no-default-features".into(),
+            "--features".into(),
+            format!("pg{}", self.major),
+        ]
+    }
+
+    /// Builds the extension and installs it into the private PostgreSQL.
+    pub fn install_command(&self) -> Result<Command> {
+        let mut command = self.cargo()?;
+        command
+            .args(["pgrx", "install", "--pg-config"])
+            .arg(self.pg_config());
+        command.args(self.features());
+        Ok(command)
+    }
+
+    fn write_pgrx_home(&self) -> Result<()> {
+        let home = self.layout.pgrx_home(self.major);
+        std::fs::create_dir_all(&home)?;
+        let pg_config = self.pg_config();
+        let text = format!("[configs]\npg{} = '{}'\n", self.major, pg_config.display());
+        write_if_changed(&home.join("config.toml"), &text)
+    }
+}
+
+/// The variables under which plain cargo and cargo-pgrx commands use the project's tool set.
+pub fn environment(layout: &Layout, major: u16) -> Result<Vec<(&'static str, String)>> {
+    let text = |path: &Path| {
+        path.to_str()
+            .map(str::to_owned)
+            .with_context(|| format!("{} is not UTF-8", path.display()))
+    };
+    let path = std::env::var("PATH").unwrap_or_default();
+    let tools = text(&layout.tools().join("bin"))?;
+    let path = if path.split(':').any(|part| part == tools) {
+        path
+    } else {
+        format!("{tools}:{path}")
+    };
+    let mut all = vec![
+        ("PATH", path),
+        ("PGRX_HOME", text(&layout.pgrx_home(major))?),
+        (
+            "CARGO_PGRX_TEST_PGDATA",
+            text(&layout.scratch.join("pgrx"))?,
+        ),
+    ];
+    if let Some(name) = layout.user.name() {
+        all.push(("CARGO_PGRX_TEST_RUNAS", name.to_owned()));
+    }
+    Ok(all)
+}
+
+/// `cargo xtask env`: fails when nothing was set up yet, for it must not install anything.
+pub fn print_environment(major: u16) -> Result<()> {
+    let layout = Layout::find()?;
+    if !layout.pgrx_home(major).join("config.toml").exists() {
+        bail!("PostgreSQL {major} is not set up; run: cargo xtask setup --pg {major}");
+    }
+    for (key, value) in environment(&layout, major)? {
+        println!("export {key}='{}'", value.replace('\'', r"'\''"));
+    }
+    // A backtrace in the server's environment ends up in its clients' error details.
+    println!("unset RUST_BACKTRACE");
+    Ok(())
+}
+
+/// One setup, test or demo at a time in one checkout.
+fn lock(layout: &Layout) -> Result<File> {
+    let folder = layout.target.join("xtask");
+    std::fs::create_dir_all(&folder)?;
+    let file = File::create(folder.join("lock"))?;
+    if file.try_lock().is_err() {
+        crate::ui::note("waiting for another cargo xtask in this checkout");
+        file.lock()?;
+    }
+    Ok(file)
+}
+
+/// Keeps the modification time of what is already right: build scripts watch it.
+fn write_if_changed(path: &Path, text: &str) -> Result<()> {
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}

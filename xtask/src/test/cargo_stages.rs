@@ -1,0 +1,133 @@
+//! The stages that are cargo commands.
+
+use super::count::{self, Count};
+use crate::setup::Workshop;
+use crate::{cluster, interrupt, run, ui};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// How much of a failed test run is shown.
+const TAIL: usize = 150;
+
+pub fn fmt(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
+    let mut command = workshop.cargo()?;
+    command.args(["fmt", "--all", "--check"]);
+    single(workshop, step, "fmt", &mut command)
+}
+
+pub fn clippy(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
+    let mut command = workshop.cargo()?;
+    command
+        .args(["clippy", "--workspace", "--all-targets"])
+        .args(workshop.features());
+    command.args(["--", "-D", "warnings"]);
+    single(workshop, step, "clippy", &mut command)
+}
+
+/// The crates that run without PostgreSQL, this program among them.
+pub fn unit(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
+    let mut command = workshop.cargo()?;
+    command.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "pg_attest",
+        "--exclude",
+        "live-tests",
+    ]);
+    command.arg("--no-fail-fast").arg("--").args(filters);
+    tests(workshop, step, "unit", &mut command, !filters.is_empty())
+}
+
+pub fn pgrx(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
+    let scratch = workshop.layout.scratch_folder("pgrx")?;
+    let mut command = workshop.cargo()?;
+    command.args(["pgrx", "test", &format!("pg{}", workshop.major)]);
+    if let Some(filter) = filters.first() {
+        command.arg(filter);
+    }
+    command
+        .args(workshop.features())
+        .arg("--pgdata")
+        .arg(&scratch);
+    if let Some(name) = workshop.layout.user.name() {
+        command.args(["--runas", name]);
+    }
+    let result = tests(workshop, step, "pgrx", &mut command, !filters.is_empty());
+    cluster::stop_under(&workshop.bindir, &workshop.layout.user, &scratch);
+    let _ = std::fs::remove_dir_all(&scratch);
+    result
+}
+
+pub fn install(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
+    let mut command = workshop.install_command()?;
+    single(workshop, step, "install", &mut command)
+}
+
+/// The live tests start clusters of their own, of the private PostgreSQL and as the server's user.
+pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
+    let scratch = workshop
+        .layout
+        .scratch_folder(&format!("{}live", cluster::TEMPORARY))?;
+    let mut command = workshop.cargo()?;
+    command
+        .args(["test", "--package", "live-tests", "--no-fail-fast", "--"])
+        .args(filters);
+    command
+        .env("PG_ATTEST_BINDIR", &workshop.bindir)
+        .env("PG_ATTEST_TMP", &scratch);
+    match workshop.layout.user.name() {
+        Some(name) => command.env("PG_ATTEST_RUNAS", name),
+        None => command.env_remove("PG_ATTEST_RUNAS"),
+    };
+    let result = tests(workshop, step, "live", &mut command, !filters.is_empty());
+    cluster::stop_under(&workshop.bindir, &workshop.layout.user, &scratch);
+    let _ = std::fs::remove_dir_all(&scratch);
+    result
+}
+
+/// A command that counts as one test.
+fn single(
+    workshop: &Workshop,
+    step: &mut ui::Step,
+    name: &str,
+    command: &mut Command,
+) -> Result<Count> {
+    let log = workshop.layout.log(&format!("{name}-pg{}", workshop.major));
+    if run::logged_in(step, &log, command)?.success() {
+        return Ok(Count::ONE);
+    }
+    run::show_tail(&log, TAIL);
+    bail!(
+        "{} failed; full log: {}",
+        run::describe(command),
+        log.display()
+    );
+}
+
+/// A cargo test command, whose tests are counted.
+fn tests(
+    workshop: &Workshop,
+    step: &mut ui::Step,
+    name: &str,
+    command: &mut Command,
+    filtered: bool,
+) -> Result<Count> {
+    let log = workshop.layout.log(&format!("{name}-pg{}", workshop.major));
+    let success = run::logged_in(step, &log, command)?.success();
+    let mut count = count::cargo(&std::fs::read_to_string(&log).unwrap_or_default());
+    if !success {
+        run::show_tail(&log, TAIL);
+        eprintln!(
+            "{} failed; full log: {}",
+            run::describe(command),
+            log.display()
+        );
+        // It may have failed to compile.
+        count.failed = count.failed.max(1);
+        interrupt::check()?;
+    } else if count == Count::default() && !filtered {
+        bail!("{} ran no tests", run::describe(command));
+    }
+    Ok(count)
+}
