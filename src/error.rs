@@ -57,6 +57,11 @@ impl AttestError {
     pub fn notice(self) {
         self.report(PgLogLevel::NOTICE);
     }
+
+    /// Writes to the server's log, and goes on.
+    pub fn log(self) {
+        self.report(PgLogLevel::LOG);
+    }
 }
 
 impl From<pgrx::spi::Error> for AttestError {

@@ -69,11 +69,17 @@ impl Departures {
     /// The statement after which a row of the outer statement arrived; None when it arrived before all that is noted.
     pub fn preceding(&self, key: &[u8], image: u64) -> Option<i32> {
         let noted = self.0.get(key)?;
-        let later = noted
+        // By statements, not by the order of notes: what is nested deeper is noted first.
+        let taken = noted
             .iter()
-            .position(|(taken, _)| *taken == image)
-            .unwrap_or(noted.len());
-        noted[..later].last().map(|(_, statement)| *statement)
+            .filter(|(taken, _)| *taken == image)
+            .map(|(_, statement)| *statement)
+            .min();
+        noted
+            .iter()
+            .map(|(_, statement)| *statement)
+            .filter(|statement| taken.is_none_or(|taken| *statement < taken))
+            .max()
     }
 }
 

@@ -8,15 +8,13 @@
 //! | `capture_truncate` | BEFORE TRUNCATE | records or refuses |
 
 use super::context::{self, Context};
-use super::event::{Event, EventKind, TableName};
+use super::event::EventKind;
 use super::transition::{self, Recorder, Side};
-use super::{statement, truncate, writer};
+use super::{statement, truncate};
 use crate::error::{AttestError, Result, SqlState};
-use crate::pg::datum::Varlena;
 use crate::pg::trigger::{Firing, Operation, trigger_function};
 use crate::settings;
-use crate::table_plan::{self, TablePlan};
-use serde_json::Map;
+use crate::table_plan::{self, Identity, TablePlan};
 
 trigger_function!(
     pg_attest_capture_order,
@@ -54,8 +52,11 @@ fn order(firing: &Firing<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a statement that lacks what `require` asks for.
+/// Refuses a statement that lacks what `require` asks for. A restore has no reasons of its own.
 pub fn check_required(plan: &TablePlan) -> Result<()> {
+    if settings::RESTORE.get() {
+        return Ok(());
+    }
     let Some(missing) = plan
         .settings
         .require
@@ -91,7 +92,8 @@ fn after_statement(firing: &Firing<'_>) -> Result<()> {
     let plan = table_plan::of_relation(relation, firing.argument())?;
     let context = Context::current();
     if settings::RESTORE.get() {
-        return record_restore(&plan, closed.statement, rows, &context);
+        log_restore(&plan, rows);
+        return Ok(());
     }
     let mut recorder = Recorder::new(&plan, closed.statement, &context).of_statement(closed, rows);
     transition::record(&mut recorder, old, new)?;
@@ -99,24 +101,15 @@ fn after_statement(firing: &Firing<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A restore brings rows whose events come with it: that it happened is recorded, its rows are not.
-fn record_restore(plan: &TablePlan, statement: i32, rows: i64, context: &Context) -> Result<()> {
-    let table = TableName::new(
-        plan.identity.oid,
-        &plan.identity.schema,
-        &plan.identity.table,
-    );
-    let mut said = Map::new();
-    said.insert("rows".into(), rows.into());
-    let said = Context::extra_with(said);
-    let action = Varlena::text(b"restore");
-    let event = Event {
-        table: Some(&table),
-        action: Some(&action),
-        context: said.as_ref(),
-        ..Event::new(EventKind::System, statement)
-    };
-    writer::write_one(&event, context)
+/// A restore brings rows whose events come with it. They are not recorded again, nor is the restore itself: its event would
+/// take an id that an event of the dump may have. The server's log tells.
+fn log_restore(plan: &TablePlan, rows: i64) {
+    let Identity { schema, table, .. } = &plan.identity;
+    AttestError::new(
+        SqlState::ERRCODE_SUCCESSFUL_COMPLETION,
+        format!("{rows} changed rows of {schema}.{table} are not recorded: audit.restore is on"),
+    )
+    .log();
 }
 
 fn after_row(firing: &Firing<'_>) -> Result<()> {
@@ -130,12 +123,8 @@ fn after_row(firing: &Firing<'_>) -> Result<()> {
     }
     let context = Context::current();
     if settings::RESTORE.get() {
-        return record_restore(
-            &plan,
-            stamped.unwrap_or_else(statement::current),
-            1,
-            &context,
-        );
+        log_restore(&plan, 1);
+        return Ok(());
     }
     let mut recorder = Recorder::new(&plan, stamped.unwrap_or_else(statement::current), &context);
     match (firing.operation(), firing.rows()) {

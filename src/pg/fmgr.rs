@@ -4,11 +4,11 @@
 //! by the type's output function, so do we; what it nests, `PostgreSQL`'s own `to_jsonb` builds.
 
 use super::datum::{cstring_bytes, same_image, varlena_bytes};
+use super::generated_column::GeneratedColumn;
 use super::json_type::{Reader, reader_of};
 use super::memory::Context;
 use super::relation::RelationRef;
 use super::slot::Row;
-use super::virtual_column::VirtualExpression;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder};
@@ -42,7 +42,7 @@ pub struct Column {
     reader: Reader,
     output: pg_sys::FmgrInfo,
     to_jsonb: Option<pg_sys::FmgrInfo>,
-    virtual_expression: Option<VirtualExpression>,
+    generated: Option<GeneratedColumn>,
 }
 
 impl Column {
@@ -84,7 +84,7 @@ impl Column {
                 reader,
                 output,
                 to_jsonb,
-                virtual_expression: VirtualExpression::of(relation, index),
+                generated: GeneratedColumn::of(relation, index),
             })
         }
     }
@@ -139,8 +139,8 @@ impl Column {
     }
 
     fn datum(&self, row: Row<'_>) -> Option<pg_sys::Datum> {
-        match &self.virtual_expression {
-            Some(expression) => expression.evaluate(row),
+        match &self.generated {
+            Some(generated) => generated.value(row),
             None => row.get(self.index),
         }
     }

@@ -120,7 +120,8 @@ unsafe fn note_cascade(state: *mut pg_sys::ModifyTableState, estate: *mut pg_sys
     }
 }
 
-/// The AFTER STATEMENT triggers that a ModifyTable node owes.
+/// The AFTER STATEMENT triggers that a `ModifyTable` node owes.
+#[derive(Clone, Copy)]
 struct Parts {
     insert: bool,
     update: bool,
@@ -146,7 +147,7 @@ unsafe fn parts_of(state: *mut pg_sys::ModifyTableState) -> Parts {
 }
 
 /// # Safety
-/// `state` is a live ModifyTable node of the running query.
+/// `state` is a live `ModifyTable` node of the running query.
 unsafe fn queue_moves_of_merge(state: *mut pg_sys::ModifyTableState, estate: *mut pg_sys::EState) {
     // SAFETY: by the caller.
     unsafe {
@@ -182,7 +183,7 @@ unsafe fn queue_moves_of_merge(state: *mut pg_sys::ModifyTableState, estate: *mu
 /// Queues AFTER STATEMENT triggers of ours as `fireASTriggers` of `src/backend/executor/nodeModifyTable.c` would.
 ///
 /// # Safety
-/// `state` is a live ModifyTable node of the running query.
+/// `state` is a live `ModifyTable` node of the running query.
 unsafe fn queue_ours(
     state: *mut pg_sys::ModifyTableState,
     estate: *mut pg_sys::EState,

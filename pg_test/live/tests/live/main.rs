@@ -12,6 +12,7 @@ mod concurrency; // 32, 33
 mod context;
 mod crash; // 36
 mod disk; // 37
+mod docs;
 mod dump; // 34
 mod executor; // 16, 22
 mod extension; // 35, 38

@@ -22,9 +22,8 @@ mod strategy;
 mod types;
 
 use anyhow::{Context, Result};
-use live_tests::Cluster;
 use live_tests::cluster::SUPERUSER;
-use live_tests::sql::Sql;
+use live_tests::{Cluster, Database, Sql};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use ddl::Features;
@@ -67,8 +66,9 @@ fn explore() -> Result<()> {
     let mut bytes = [0_u8; 32];
     bytes[..4].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let plain = Database::empty(&cluster)?;
     let outcome = TestRunner::new_with_rng(config, rng).run(&strategy::case(), |case| {
-        judge::judge(&cluster, &case, features)
+        judge::judge(&cluster, &plain, &case, features)
             .map_err(|error| TestCaseError::fail(format!("{error:#}")))
     });
     match outcome {
