@@ -1,6 +1,6 @@
 -- The replay oracle: folds the events of a table and compares with its rows.
 --
--- Signed fold: an event adds its new_values to the multiset of rows and takes its old_values away; TRUNCATE empties it.
+-- Signed fold from the last attach on: an event adds its new_values to the multiset of rows and takes its old_values away; TRUNCATE empties it.
 -- Rows: `rows differ` where the fold's result is not the table's content; `negative` where a statement left a count
 -- below zero, that is, where events stand in the wrong order. No row: the trail is right.
 -- Images are compared as text, so that 1.5 and 1.50 differ.
@@ -26,6 +26,8 @@ BEGIN
                    row_number() OVER o AS place
             FROM audit.audit_events
             WHERE table_oid = %1$s AND operation IN ('insert', 'update', 'delete', 'truncate', 'snapshot')
+              AND captured_at >= (SELECT coalesce(max(captured_at), '-infinity') FROM audit.audit_events
+                                  WHERE table_oid = %1$s AND action = 'attach')
             WINDOW o AS (ORDER BY xact_id, statement_id, event_id)
         ), signed AS (
             SELECT era, xact_id, statement_id, new_values::text AS image, 1 AS sign FROM e WHERE new_values IS NOT NULL
