@@ -267,8 +267,13 @@ pub fn partition_key_columns(root: pg_sys::Oid) -> Vec<Vec<u8>> {
     names
 }
 
-/// A type's name, with its schema unless that is `pg_catalog`, unquoted; its OID when it is gone.
+/// A type's name, with its schema unless that is `pg_catalog`, unquoted, an array's as `element[]`; its OID when it is gone.
 pub fn type_name(oid: pg_sys::Oid) -> String {
+    // SAFETY: catalog look-up by OID.
+    let element = unsafe { pg_sys::get_element_type(oid) };
+    if element != pg_sys::InvalidOid {
+        return format!("{}[]", type_name(element));
+    }
     // SAFETY: a syscache tuple is valid until it is released.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(
