@@ -58,6 +58,11 @@ impl AttestError {
         self.report(PgLogLevel::NOTICE);
     }
 
+    /// Writes to the server's log, and goes on.
+    pub fn log(self) {
+        self.report(PgLogLevel::LOG);
+    }
+
     /// Tells the client and the server's log that something needs doing, and goes on.
     pub fn warning(self) {
         self.report(PgLogLevel::WARNING);

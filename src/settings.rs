@@ -79,23 +79,22 @@ pub static CONTEXT_SETTINGS: [ContextSetting; 7] = [
     },
 ];
 
-/// A context setting by its field name.
-pub fn context_setting(field: &str) -> Result<&'static ContextSetting> {
-    CONTEXT_SETTINGS
+/// Refuses a field that `require` cannot ask for: `extra` is free-form.
+pub fn check_requirable(field: &str) -> Result<()> {
+    let requirable: Vec<_> = CONTEXT_SETTINGS
         .iter()
-        .find(|setting| setting.field == field)
-        .ok_or_else(|| {
-            let known: Vec<_> = CONTEXT_SETTINGS
-                .iter()
-                .map(|setting| setting.field)
-                .collect();
-            AttestError::new(
-                SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
-                format!("unknown context field \"{field}\""),
-            )
-            .detail("Only what audit.set_context() takes can be asked for.")
-            .hint(format!("Known are: {}.", known.join(", ")))
-        })
+        .map(|setting| setting.field)
+        .filter(|field| *field != "extra")
+        .collect();
+    if requirable.contains(&field) {
+        return Ok(());
+    }
+    Err(AttestError::new(
+        SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("\"{field}\" cannot be required"),
+    )
+    .detail("It is no field of the context that has one value.")
+    .hint(format!("These can be: {}.", requirable.join(", "))))
 }
 
 /// Registers the settings; called once, when the library is loaded.

@@ -102,6 +102,8 @@ pub struct TablePlan {
     /// Positions in `columns`, in the table's own order.
     pub table_order: Vec<usize>,
     pub key: Vec<Column>,
+    /// Positions in `key` of what a row keeps when it moves between partitions.
+    pub steady_key: Vec<usize>,
     /// Whether printing needs `search_path` and `lc_monetary` pinned.
     pub pin_names: bool,
     /// Holds what the columns' functions allocate.
@@ -182,6 +184,11 @@ fn build(relation: RelationRef<'_>, argument: Option<&CStr>) -> Result<TablePlan
     table_order.sort_by_key(|position| columns[*position].column.index());
 
     let key = key_of(relation, identified, &settings, &home);
+    let steady_key = if identified.kind() == 'p' {
+        steady_key_of(identified.oid(), &key)
+    } else {
+        (0..key.len()).collect()
+    };
     let pin_names = columns
         .iter()
         .map(|planned| &planned.column)
@@ -194,6 +201,7 @@ fn build(relation: RelationRef<'_>, argument: Option<&CStr>) -> Result<TablePlan
         settings,
         columns,
         table_order,
+        steady_key,
         key,
         pin_names,
         _home: home,
@@ -204,7 +212,8 @@ fn named(names: &[String], column: &Column) -> bool {
     names.iter().any(|name| name.as_bytes() == column.name())
 }
 
-/// The columns that identify a row, by name: a partition has its root's key, at positions of its own.
+/// The columns that identify a row, by name: a partition has its root's key, at positions of its own. None at all when one of
+/// them is masked or excluded: a column became the key after it was hidden, and stays hidden.
 fn key_of(
     relation: RelationRef<'_>,
     identified: RelationRef<'_>,
@@ -228,11 +237,32 @@ fn key_of(
             .collect()
     };
     let mut columns = Column::all_of(relation, home);
-    names
+    let key: Vec<Column> = names
         .iter()
         .filter_map(|name| {
             let place = columns.iter().position(|column| column.name() == name)?;
             Some(columns.swap_remove(place))
         })
-        .collect()
+        .collect();
+    let is_hidden =
+        |column: &Column| named(&settings.mask, column) || named(&settings.exclude, column);
+    if key.iter().any(is_hidden) {
+        Vec::new()
+    } else {
+        key
+    }
+}
+
+/// Positions in `key` of the columns that no partition key in the tree contains: a row keeps them when it moves. All of
+/// them, where none is left.
+fn steady_key_of(root: pg_sys::Oid, key: &[Column]) -> Vec<usize> {
+    let moving: Vec<Vec<u8>> = catalog::partition_key_columns(root);
+    let steady: Vec<usize> = (0..key.len())
+        .filter(|position| !moving.iter().any(|name| name == key[*position].name()))
+        .collect();
+    if steady.is_empty() {
+        (0..key.len()).collect()
+    } else {
+        steady
+    }
 }

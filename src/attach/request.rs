@@ -297,13 +297,7 @@ fn operations(given: Option<Vec<String>>) -> Result<Vec<String>> {
 
 fn required_fields(given: Vec<String>) -> Result<Vec<String>> {
     for field in &given {
-        if field == "extra" {
-            return Err(invalid(
-                "extra cannot be required",
-                "It is free-form, so that there is nothing to check.",
-            ));
-        }
-        settings::context_setting(field)?;
+        settings::check_requirable(field)?;
     }
     Ok(given)
 }

@@ -96,9 +96,9 @@ pub fn setting_value(setting: &ContextSetting) -> Option<String> {
     (!value.is_empty()).then(|| source::to_utf8(value.as_bytes()))
 }
 
-/// Whether the field has a value now: for `require`.
+/// Whether the field has a value now, other than blanks: for `require`.
 pub fn is_set(field: &str) -> bool {
-    field_value(field, &Comment::of_statement()).is_some()
+    field_value(field, &Comment::of_statement()).is_some_and(|value| !value.trim().is_empty())
 }
 
 fn cut(mut value: String) -> String {
@@ -160,16 +160,20 @@ fn extra_of_session() -> Option<Varlena> {
     extra
 }
 
+fn extra_setting() -> Option<String> {
+    settings::CONTEXT_SETTINGS
+        .iter()
+        .find(|setting| setting.field == "extra")
+        .and_then(setting_value)
+}
+
 fn session_object() -> Map<String, Json> {
     let mut object = Map::new();
     let zone = source::session_time_zone();
     if !matches!(zone, b"UTC" | b"Etc/UTC" | b"GMT") {
         object.insert("time_zone".into(), source::to_utf8(zone).into());
     }
-    if let Some(text) = settings::context_setting("extra")
-        .ok()
-        .and_then(setting_value)
-    {
+    if let Some(text) = extra_setting() {
         match serde_json::from_str(&text) {
             Ok(Json::Object(more)) => object.extend(more),
             // SET takes any text; the write goes on, and what was meant is kept.
@@ -181,11 +185,43 @@ fn session_object() -> Map<String, Json> {
     object
 }
 
-/// The object as jsonb; None when it is empty. JSONB has no `\u0000`: it is left out.
+/// The object as jsonb; None when it is empty.
 fn to_jsonb(object: Map<String, Json>) -> Option<Varlena> {
     if object.is_empty() {
         return None;
     }
-    let json = Json::Object(object).to_string().replace("\\u0000", "");
-    fmgr::jsonb_from_json(&json).map(Varlena::whole)
+    let mut json = Json::Object(object);
+    strip_nul(&mut json);
+    let text = json.to_string();
+    let unrepresentable = || {
+        // A number past numeric's range, for one.
+        fmgr::jsonb_from_json(
+            &Json::Object(Map::from_iter([(
+                "unparsed".to_owned(),
+                text.clone().into(),
+            )]))
+            .to_string(),
+        )
+    };
+    fmgr::jsonb_from_json(&text)
+        .or_else(unrepresentable)
+        .map(Varlena::whole)
+}
+
+/// JSONB has no `\u0000`.
+fn strip_nul(json: &mut Json) {
+    match json {
+        Json::String(text) => text.retain(|c| c != '\0'),
+        Json::Array(elements) => elements.iter_mut().for_each(strip_nul),
+        Json::Object(object) => {
+            *object = std::mem::take(object)
+                .into_iter()
+                .map(|(key, mut value)| {
+                    strip_nul(&mut value);
+                    (key.replace('\0', ""), value)
+                })
+                .collect();
+        }
+        _ => {}
+    }
 }

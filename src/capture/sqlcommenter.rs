@@ -63,7 +63,10 @@ fn pairs(comment: &str) -> impl Iterator<Item = (String, String)> {
 }
 
 fn decode(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
+    // PostgreSQL's text has no NUL.
+    percent_decode_str(text)
+        .decode_utf8_lossy()
+        .replace('\0', "")
 }
 
 #[cfg(test)]

@@ -20,6 +20,24 @@ struct Stamp {
     transaction: u32,
     subtransaction: u32,
     departures: Departures,
+    cascades: Vec<Cascade>,
+}
+
+/// A query of a foreign-key action. PostgreSQL runs it at the query level of its cause: all of them on one table share one
+/// firing of the statement triggers, and one transition table, in which their rows follow each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Cascade {
+    pub statement: i32,
+    pub rows: u64,
+}
+
+/// What was known of a statement when it ended.
+pub struct Closed {
+    pub statement: i32,
+    /// What nested statements took away meanwhile.
+    pub departures: Departures,
+    /// Foreign-key actions that were recorded with it; their rows come last.
+    pub cascades: Vec<Cascade>,
 }
 
 impl Stamp {
@@ -51,11 +69,17 @@ impl Departures {
     /// The statement after which a row of the outer statement arrived; None when it arrived before all that is noted.
     pub fn preceding(&self, key: &[u8], image: u64) -> Option<i32> {
         let noted = self.0.get(key)?;
-        let later = noted
+        // By statements, not by the order of notes: what is nested deeper is noted first.
+        let taken = noted
             .iter()
-            .position(|(taken, _)| *taken == image)
-            .unwrap_or(noted.len());
-        noted[..later].last().map(|(_, statement)| *statement)
+            .filter(|(taken, _)| *taken == image)
+            .map(|(_, statement)| *statement)
+            .min();
+        noted
+            .iter()
+            .map(|(_, statement)| *statement)
+            .filter(|statement| taken.is_none_or(|taken| *statement < taken))
+            .max()
     }
 }
 
@@ -66,6 +90,11 @@ pub fn current() -> i32 {
 
 /// A statement on the relation starts; its events are recorded under `table`.
 pub fn open(relation: pg_sys::Oid, table: pg_sys::Oid, operation: Operation) {
+    open_as(relation, table, operation, current());
+}
+
+/// The same for a part of a command whose BEFORE STATEMENT trigger did not fire; `statement` is the command's id.
+pub fn open_as(relation: pg_sys::Oid, table: pg_sys::Oid, operation: Operation, statement: i32) {
     let mut stack = OPEN.borrow_mut();
     while stack.last().is_some_and(|stamp| !stamp.is_open()) {
         stack.pop();
@@ -74,27 +103,58 @@ pub fn open(relation: pg_sys::Oid, table: pg_sys::Oid, operation: Operation) {
         relation,
         table,
         operation,
-        statement: current(),
+        statement,
         transaction: xact::local_transaction_id(),
         subtransaction: xact::subtransaction_id(),
         departures: Departures::default(),
+        cascades: Vec::new(),
     });
 }
 
-/// The statement on the relation ends: its order, and what nested statements took away meanwhile. Without a stamp (a trigger
-/// that someone removed) the current command's.
-pub fn close(relation: pg_sys::Oid, operation: Operation) -> (i32, Departures) {
+/// A foreign-key action on the relation has run.
+pub fn note_cascade(relation: pg_sys::Oid, operation: Operation, cascade: Cascade) {
+    let mut stack = OPEN.borrow_mut();
+    let mut open = stack.iter_mut().rev();
+    if let Some(stamp) = open
+        .find(|stamp| stamp.relation == relation && stamp.operation == operation && stamp.is_open())
+    {
+        stamp.cascades.push(cascade);
+    }
+}
+
+/// The statement on the relation ends. Without a stamp (a trigger that someone removed) it gets the current command's order.
+pub fn close(relation: pg_sys::Oid, operation: Operation) -> Closed {
     let mut stack = OPEN.borrow_mut();
     let found = stack.iter().rposition(|stamp| {
         stamp.relation == relation && stamp.operation == operation && stamp.is_open()
     });
     match found {
         Some(place) => {
-            let stamp = stack.remove(place);
-            (stamp.statement, stamp.departures)
+            let Stamp {
+                statement,
+                departures,
+                cascades,
+                ..
+            } = stack.remove(place);
+            Closed {
+                statement,
+                departures,
+                cascades,
+            }
         }
-        None => (current(), Departures::default()),
+        None => Closed {
+            statement: current(),
+            departures: Departures::default(),
+            cascades: Vec::new(),
+        },
     }
+}
+
+/// Whether any statement that changes rows is open on any of these relations.
+pub fn is_open(relations: impl Fn(pg_sys::Oid) -> bool) -> bool {
+    OPEN.borrow().iter().any(|stamp| {
+        stamp.operation != Operation::Truncate && relations(stamp.relation) && stamp.is_open()
+    })
 }
 
 /// The order of the innermost open statement of this kind on any of these relations.

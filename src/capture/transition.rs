@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::event::{Event, EventKind, TableName};
 use super::image::{self, ImageBuilder};
-use super::statement::{self, Departures};
+use super::statement::{self, Cascade, Closed, Departures};
 use super::writer::Writer;
 use crate::error::Result;
 use crate::pg::datum::Varlena;
@@ -12,7 +12,7 @@ use crate::pg::pinned::Pinned;
 use crate::pg::slot::{Row, Slot};
 use crate::pg::tuplestore::TransitionTable;
 use crate::table_plan::{CaptureMode, TablePlan};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 
 /// Values are detoasted and printed into a context that is emptied after this many rows, or bytes of images.
@@ -42,6 +42,8 @@ pub struct Recorder<'a> {
     changed_names: Varlena,
     /// What nested statements took away while this one was open.
     departures: Departures,
+    /// The parts of the statement whose rows are still to come, with their order; empty when it has one part.
+    upcoming: VecDeque<Cascade>,
     /// This statement is nested in one that may still bring rows to the table.
     is_nested: bool,
     _pinned: Pinned,
@@ -73,6 +75,7 @@ impl<'a> Recorder<'a> {
             named: Vec::new(),
             changed_names: Varlena::default(),
             departures: Departures::default(),
+            upcoming: VecDeque::new(),
             is_nested: statement::awaits_rows(plan.identity.oid),
             _pinned: Pinned::new(plan.pin_names),
         }
@@ -84,10 +87,33 @@ impl<'a> Recorder<'a> {
         self
     }
 
-    /// Orders rows by what nested statements took away before they arrived.
-    pub fn with_departures(mut self, departures: Departures) -> Self {
-        self.departures = departures;
+    /// Orders the rows of a statement that brought so many: those of foreign-key actions come last and have the order of
+    /// their own queries; and what nested statements took away before a row arrived comes before it.
+    pub fn of_statement(mut self, closed: Closed, rows: i64) -> Self {
+        let cascaded: u64 = closed.cascades.iter().map(|cascade| cascade.rows).sum();
+        if let Some(own) = rows.unsigned_abs().checked_sub(cascaded)
+            && cascaded > 0
+        {
+            self.upcoming.push_back(Cascade {
+                statement: closed.statement,
+                rows: own,
+            });
+            self.upcoming.extend(closed.cascades);
+        }
+        self.departures = closed.departures;
         self
+    }
+
+    /// The next row of the statement is looked at.
+    fn next_row(&mut self) {
+        while let Some(part) = self.upcoming.front_mut() {
+            if part.rows > 0 {
+                part.rows -= 1;
+                self.statement = part.statement;
+                return;
+            }
+            self.upcoming.pop_front();
+        }
     }
 
     /// The statement that a row which arrives is ordered with: this one, unless a nested one made room for it first.
@@ -126,6 +152,7 @@ impl<'a> Recorder<'a> {
 
     /// An `insert` or `snapshot` event.
     pub fn appeared(&mut self, kind: EventKind, new: Row<'_>) -> Result<()> {
+        self.next_row();
         let entered = self.scratch.enter();
         self.images
             .build(self.plan, new, None, &mut self.new_values);
@@ -150,6 +177,7 @@ impl<'a> Recorder<'a> {
 
     /// A `delete` event.
     pub fn vanished(&mut self, old: Row<'_>) -> Result<()> {
+        self.next_row();
         let entered = self.scratch.enter();
         self.images
             .build(self.plan, old, None, &mut self.old_values);
@@ -172,6 +200,7 @@ impl<'a> Recorder<'a> {
 
     /// An `update` event, unless nothing recorded changed and that is to be skipped.
     pub fn changed(&mut self, old: Row<'_>, new: Row<'_>) -> Result<()> {
+        self.next_row();
         let plan = self.plan;
         let entered = self.scratch.enter();
         let any = image::changed(plan, old, new, &mut self.changed);
@@ -243,6 +272,7 @@ impl<'a> Recorder<'a> {
     /// deleted; in one with NEW rows these pair up in order, for then the key itself was changed. Linear in time; takes 8
     /// bytes of memory per NEW row, in this case alone.
     fn unequal(&mut self, old: &mut Side, new: &mut Side) -> Result<()> {
+        self.upcoming.clear();
         if self.plan.key.is_empty() {
             while old.advance() {
                 self.vanished(old.row())?;
@@ -304,8 +334,14 @@ impl<'a> Recorder<'a> {
 
     fn key_hash(&mut self, hasher: &RandomState, row: Row<'_>) -> u64 {
         let _entered = self.scratch.enter();
-        image::row_key(self.plan, row, &mut self.key_scratch, &mut self.row_key);
-        hasher.hash_one(self.row_key.bytes())
+        let key = &self.plan.key;
+        hasher.hash_one(
+            self.plan
+                .steady_key
+                .iter()
+                .map(|position| key[*position].text(row))
+                .collect::<Vec<_>>(),
+        )
     }
 }
 

@@ -8,15 +8,14 @@
 //! | `capture_truncate` | BEFORE TRUNCATE | records or refuses |
 
 use super::context::{self, Context};
-use super::event::{Event, EventKind, TableName};
+use super::event::EventKind;
 use super::transition::{self, Recorder, Side};
-use super::{statement, truncate, writer};
+use super::{statement, truncate};
 use crate::error::{AttestError, Result, SqlState};
-use crate::pg::datum::Varlena;
 use crate::pg::trigger::{Firing, Operation, trigger_function};
 use crate::settings;
-use crate::table_plan::{self, TablePlan};
-use serde_json::Map;
+use crate::table_plan::{self, Identity, TablePlan};
+use std::ffi::CStr;
 
 trigger_function!(
     pg_attest_capture_order,
@@ -54,8 +53,11 @@ fn order(firing: &Firing<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a statement that lacks what `require` asks for.
+/// Refuses a statement that lacks what `require` asks for. A restore has no reasons of its own.
 pub fn check_required(plan: &TablePlan) -> Result<()> {
+    if settings::RESTORE.get() {
+        return Ok(());
+    }
     let Some(missing) = plan
         .settings
         .require
@@ -74,7 +76,7 @@ pub fn check_required(plan: &TablePlan) -> Result<()> {
 
 fn after_statement(firing: &Firing<'_>) -> Result<()> {
     let relation = firing.relation();
-    let (statement, departures) = statement::close(relation.oid(), firing.operation());
+    let closed = statement::close(relation.oid(), firing.operation());
     let old = firing
         .old_table()
         .map(|table| Side::new(table, firing.new_slot()));
@@ -91,51 +93,43 @@ fn after_statement(firing: &Firing<'_>) -> Result<()> {
     let plan = table_plan::of_relation(relation, firing.argument())?;
     let context = Context::current();
     if settings::RESTORE.get() {
-        return record_restore(&plan, statement, rows, &context);
+        log_restore(&plan, rows);
+        return Ok(());
     }
-    let mut recorder = Recorder::new(&plan, statement, &context).with_departures(departures);
+    let mut recorder = Recorder::new(&plan, closed.statement, &context).of_statement(closed, rows);
     transition::record(&mut recorder, old, new)?;
     recorder.finish();
     Ok(())
 }
 
-/// A restore brings rows whose events come with it: that it happened is recorded, its rows are not.
-fn record_restore(plan: &TablePlan, statement: i32, rows: i64, context: &Context) -> Result<()> {
-    let table = TableName::new(
-        plan.identity.oid,
-        &plan.identity.schema,
-        &plan.identity.table,
-    );
-    let mut said = Map::new();
-    said.insert("rows".into(), rows.into());
-    let said = Context::extra_with(said);
-    let action = Varlena::text(b"restore");
-    let event = Event {
-        table: Some(&table),
-        action: Some(&action),
-        context: said.as_ref(),
-        ..Event::new(EventKind::System, statement)
-    };
-    writer::write_one(&event, context)
+/// A restore brings rows whose events come with it. They are not recorded again, nor is the restore itself: its event would
+/// take an id that an event of the dump may have. The server's log tells.
+fn log_restore(plan: &TablePlan, rows: i64) {
+    let Identity { schema, table, .. } = &plan.identity;
+    AttestError::new(
+        SqlState::ERRCODE_SUCCESSFUL_COMPLETION,
+        format!("{rows} changed rows of {schema}.{table} are not recorded: audit.restore is on"),
+    )
+    .log();
 }
+
+/// The row trigger of a table whose statements are recorded as a whole. It is told by name: ENABLE TRIGGER ALL turns it from
+/// ENABLE REPLICA to firing always.
+const APPLY: &CStr = c"audit_apply";
 
 fn after_row(firing: &Firing<'_>) -> Result<()> {
     let relation = firing.relation();
     let plan = table_plan::of_relation(relation, firing.argument())?;
     let above = |oid| oid == relation.oid() || plan.ancestors.contains(&oid);
     let stamped = statement::innermost_open(above, firing.operation());
-    if firing.is_replica_only() && stamped.is_some() {
+    if firing.name() == APPLY && statement::is_open(above) {
         // The executor is at work, not logical-replication apply: the statement triggers record the row.
         return Ok(());
     }
     let context = Context::current();
     if settings::RESTORE.get() {
-        return record_restore(
-            &plan,
-            stamped.unwrap_or_else(statement::current),
-            1,
-            &context,
-        );
+        log_restore(&plan, 1);
+        return Ok(());
     }
     let mut recorder = Recorder::new(&plan, stamped.unwrap_or_else(statement::current), &context);
     match (firing.operation(), firing.rows()) {

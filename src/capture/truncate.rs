@@ -20,8 +20,7 @@ pub fn before(firing: &Firing<'_>) -> Result<()> {
     let plan = table_plan::of_relation(relation, firing.argument())?;
     let identity = &plan.identity;
     let root_too = plan.is_partition
-        && statement::innermost_open(|oid| plan.ancestors.contains(&oid), Operation::Truncate)
-            .is_some();
+        && statement::innermost_open(|oid| oid == identity.oid, Operation::Truncate).is_some();
     statement::open(relation.oid(), identity.oid, Operation::Truncate);
 
     if plan.settings.on_truncate == OnTruncate::Forbid {

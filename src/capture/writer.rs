@@ -142,9 +142,14 @@ fn try_open_partition(occurred_at: i64) -> Result<Option<Opened>> {
         log = Log::look_up();
     }
     let Some(mut log) = log else {
-        return Err(AttestError::new(SqlState::ERRCODE_UNDEFINED_OBJECT, "the audit log is not there")
-            .detail("The schema audit lacks audit_events, its sequence or its types.")
-            .hint("Restore the extension: DROP EXTENSION pg_attest CASCADE, then CREATE EXTENSION pg_attest."));
+        return Err(AttestError::new(
+            SqlState::ERRCODE_UNDEFINED_OBJECT,
+            "the audit log is not there",
+        )
+        .detail("The schema audit lacks audit_events, its sequence or its types.")
+        .hint(
+            "Restore the database from a dump: the log's tables belong to the extension pg_attest.",
+        ));
     };
     let partition = match log.current {
         Some((known, partition)) if known == transaction => partition,

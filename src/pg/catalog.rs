@@ -236,6 +236,66 @@ pub fn enum_label_oid(
     }
 }
 
+/// The names of the columns in the partition keys of a partitioned table and of its partitioned partitions. Expressions in a
+/// partition key are left out.
+pub fn partition_key_columns(root: pg_sys::Oid) -> Vec<Vec<u8>> {
+    // `src/include/catalog/pg_partitioned_table.h`
+    const ANUM_PARTATTRS: pg_sys::AttrNumber = 5;
+    let mut names = Vec::new();
+    for oid in inheritors(root, lock::ACCESS_SHARE) {
+        // SAFETY: a syscache tuple is valid until it is released; partattrs is an int2vector that is never null; get_attname
+        // with missing_ok returns NULL or a palloc'd string.
+        unsafe {
+            let cache = pg_sys::SysCacheIdentifier::PARTRELID as i32;
+            let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(oid));
+            if tuple.is_null() {
+                continue;
+            }
+            let mut is_null = false;
+            let attributes =
+                pg_sys::SysCacheGetAttr(cache, tuple, ANUM_PARTATTRS, &raw mut is_null);
+            let attributes = attributes.cast_mut_ptr::<pg_sys::int2vector>();
+            for attnum in (*attributes).values.as_slice((*attributes).dim1 as usize) {
+                let name = pg_sys::get_attname(oid, *attnum, true);
+                if !name.is_null() {
+                    names.push(CStr::from_ptr(name).to_bytes().to_vec());
+                }
+            }
+            pg_sys::ReleaseSysCache(tuple);
+        }
+    }
+    names
+}
+
+/// A type's name, with its schema unless that is `pg_catalog`, unquoted, an array's as `element[]`; its OID when it is gone.
+pub fn type_name(oid: pg_sys::Oid) -> String {
+    // SAFETY: catalog look-up by OID.
+    let element = unsafe { pg_sys::get_element_type(oid) };
+    if element != pg_sys::InvalidOid {
+        return format!("{}[]", type_name(element));
+    }
+    // SAFETY: a syscache tuple is valid until it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::TYPEOID as i32,
+            pg_sys::Datum::from(oid),
+        );
+        if tuple.is_null() {
+            return oid.to_u32().to_string();
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_type>();
+        let name = CStr::from_ptr((*form).typname.data.as_ptr())
+            .to_string_lossy()
+            .into_owned();
+        let namespace = (*form).typnamespace;
+        pg_sys::ReleaseSysCache(tuple);
+        match namespace_name(namespace).as_str() {
+            "pg_catalog" => name,
+            schema => format!("{schema}.{name}"),
+        }
+    }
+}
+
 /// Whether a foreign table stands anywhere below the relation.
 pub fn has_foreign_table(tree: &[pg_sys::Oid]) -> Option<pg_sys::Oid> {
     // SAFETY: catalog look-up by OID.

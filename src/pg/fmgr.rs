@@ -4,11 +4,11 @@
 //! by the type's output function, so do we; what it nests, `PostgreSQL`'s own `to_jsonb` builds.
 
 use super::datum::{cstring_bytes, same_image, varlena_bytes};
+use super::generated_column::GeneratedColumn;
 use super::json_type::{Reader, reader_of};
 use super::memory::Context;
 use super::relation::RelationRef;
 use super::slot::Row;
-use super::virtual_column::VirtualExpression;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder};
@@ -42,7 +42,7 @@ pub struct Column {
     reader: Reader,
     output: pg_sys::FmgrInfo,
     to_jsonb: Option<pg_sys::FmgrInfo>,
-    virtual_expression: Option<VirtualExpression>,
+    generated: Option<GeneratedColumn>,
 }
 
 impl Column {
@@ -84,7 +84,7 @@ impl Column {
                 reader,
                 output,
                 to_jsonb,
-                virtual_expression: VirtualExpression::of(relation, index),
+                generated: GeneratedColumn::of(relation, index),
             })
         }
     }
@@ -99,13 +99,10 @@ impl Column {
         &self.name
     }
 
-    /// The name of the column's type, as SQL writes it.
+    /// The name of the column's type as the catalog has it, with its schema unless that is `pg_catalog`; no setting of the
+    /// session changes it.
     pub fn type_name(&self) -> String {
-        // SAFETY: format_type_be takes any OID and returns a palloc'd string.
-        unsafe {
-            String::from_utf8_lossy(cstring_bytes(pg_sys::format_type_be(self.type_oid)))
-                .into_owned()
-        }
+        super::catalog::type_name(self.type_oid)
     }
 
     /// Whether printing its values depends on `lc_monetary` or `search_path`, which are dear to pin.
@@ -139,8 +136,8 @@ impl Column {
     }
 
     fn datum(&self, row: Row<'_>) -> Option<pg_sys::Datum> {
-        match &self.virtual_expression {
-            Some(expression) => expression.evaluate(row),
+        match &self.generated {
+            Some(generated) => generated.value(row),
             None => row.get(self.index),
         }
     }

@@ -118,6 +118,8 @@ unsafe fn runs_user_code(type_oid: pg_sys::Oid, depth: usize) -> bool {
             return runs_user_code(element, depth + 1);
         }
         if pg_sys::type_is_rowtype(base) && base != pg_sys::RECORDOID && depth < 32 {
+            // An attribute added later changes the answer.
+            super::invalidation::watch(pg_sys::get_typ_typrelid(base));
             let tupdesc = pg_sys::lookup_rowtype_tupdesc_copy(base, -1);
             let inner = (0..(*tupdesc).natts as usize).any(|i| {
                 let attribute = super::relation::attribute(tupdesc, i);

@@ -21,6 +21,7 @@ pub mod context_source;
 pub mod datum;
 pub mod ffi;
 pub mod fmgr;
+mod generated_column;
 pub mod guc;
 pub mod heap;
 pub mod hooks;
@@ -37,7 +38,6 @@ pub mod scan;
 pub mod slot;
 pub mod trigger;
 pub mod tuplestore;
-mod virtual_column;
 pub mod xact;
 
 /// Whether an ERROR is unwinding through us; `PostgreSQL` will then clean up itself.

@@ -20,7 +20,8 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// Pins the settings; `also_names` pins `search_path` (empty) and `lc_monetary` (C) too, by a GUC nest level.
+    /// Pins the settings; `also_names` pins `search_path` (empty), `lc_monetary` (C) and
+    /// `quote_all_identifiers` (off) too, by a GUC nest level.
     pub fn new(also_names: bool) -> Self {
         // SAFETY: these variables belong to this backend's one thread and are read by output functions alone; none of
         // those keeps anything derived from them. pg_tzset caches, so UTC is loaded once.
@@ -49,6 +50,7 @@ fn pin_names() -> i32 {
     let level = unsafe { pg_sys::NewGUCNestLevel() };
     super::guc::save(c"search_path", c"");
     super::guc::save(c"lc_monetary", c"C");
+    super::guc::save(c"quote_all_identifiers", c"off");
     level
 }
 

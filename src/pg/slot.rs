@@ -104,7 +104,6 @@ pub(in crate::pg) unsafe fn clear(slot: *mut pg_sys::TupleTableSlot) {
 ///
 /// # Safety
 /// `slot` is a virtual slot of the row's type; the row outlives the use of the slot.
-#[cfg(feature = "pg18")]
 pub(in crate::pg) unsafe fn store_virtual(slot: *mut pg_sys::TupleTableSlot, row: Row<'_>) {
     // SAFETY: by the caller; the arrays have one entry per attribute.
     unsafe {

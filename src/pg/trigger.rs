@@ -64,10 +64,10 @@ impl<'a> Firing<'a> {
         }
     }
 
-    /// Whether the trigger is ENABLE REPLICA: there for logical-replication apply alone.
-    pub fn is_replica_only(&self) -> bool {
-        // SAFETY: tg_trigger is set in every trigger call.
-        unsafe { (*self.data.tg_trigger).tgenabled as u8 == pg_sys::TRIGGER_FIRES_ON_REPLICA }
+    /// The trigger's name.
+    pub fn name(&self) -> &'a CStr {
+        // SAFETY: tg_trigger is set in every trigger call, with its name.
+        unsafe { CStr::from_ptr((*self.data.tg_trigger).tgname) }
     }
 
     /// The rows as they were before the statement, if the trigger asked for them.

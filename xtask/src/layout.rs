@@ -208,9 +208,9 @@ impl Layout {
         self.place.join("pg").join(name)
     }
 
-    /// One PGRX_HOME per major: a change of one major's config rebuilds no other major's bindings.
-    pub fn pgrx_home(&self, major: u16) -> PathBuf {
-        self.place.join("pgrx").join(major.to_string())
+    /// One `PGRX_HOME` per private PostgreSQL: a change of one rebuilds no other's bindings.
+    pub fn pgrx_home(&self, name: &str) -> PathBuf {
+        self.place.join("pgrx").join(name)
     }
 
     /// What outlives the checkout: PostgreSQL versions built from source.

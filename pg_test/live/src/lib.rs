@@ -1,1 +1,36 @@
-//! What the live-cluster tests share.
+//! What the live-cluster tests share: throw-away clusters, SQL helpers and the replay oracle.
+//!
+//! A test of this crate talks to a real server over a socket, because what it shows (commits,
+//! two sessions, a crash, a restore) cannot be shown inside one rolled-back statement.
+//!
+//! ```text
+//! PG_ATTEST_BINDIR=/usr/lib/postgresql/15/bin PG_ATTEST_RUNAS=postgres cargo test -p live-tests
+//! ```
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `PG_ATTEST_BINDIR` | `bin` of a PostgreSQL that has pg_attest installed; required |
+//! | `PG_ATTEST_RUNAS` | user for servers and client tools; required when the tests run as root |
+//! | `PG_ATTEST_TMP` | short folder for clusters and sockets; default: the system's temporary folder |
+//! | `PG_ATTEST_KEEP` | `1`: leave the scratch folder (data, logs) for inspection |
+//! | `PG_ATTEST_PGBOUNCER` | path of pgbouncer; default `/usr/sbin/pgbouncer` |
+//! | `PG_ATTEST_WITHOUT` | comma list of what this machine lacks and tests may leave out: `plperl`, `hstore`, `pgbouncer` |
+//! | `PG_ATTEST_PROPTEST_CASES`, `PG_ATTEST_PROPTEST_SEED` | see `tests/property` |
+
+#![allow(
+    clippy::doc_markdown,
+    reason = "PostgreSQL and pg_attest are names, not items"
+)]
+
+pub mod cluster;
+pub mod database;
+pub mod env;
+pub mod oracle;
+pub mod scratch;
+pub mod sql;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use database::{Database, own_cluster, shared};
+pub use sql::{ServerError, Sql};
+pub use wait::wait_until;

@@ -75,8 +75,10 @@ pub fn clean() -> Result<()> {
     if let Some(cluster) = find(&layout) {
         cluster.stop()?;
     }
-    let servers = MAJORS.map(|major| layout.postgres(&setup::postgres_name(major, Purpose::Demo)));
-    for folder in servers.into_iter().chain([layout.scratch.join(NAME)]) {
+    let names = MAJORS.map(|major| setup::postgres_name(major, Purpose::Demo));
+    let servers = names.iter().map(|name| layout.postgres(name));
+    let homes = names.iter().map(|name| layout.pgrx_home(name));
+    for folder in servers.chain(homes).chain([layout.scratch.join(NAME)]) {
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;
             println!("removed {}", folder.display());

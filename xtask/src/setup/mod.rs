@@ -31,6 +31,7 @@ pub enum Purpose {
 pub struct Workshop {
     pub layout: Layout,
     pub major: u16,
+    purpose: Purpose,
     /// The bin folder of the private PostgreSQL.
     pub bindir: PathBuf,
     /// Held while this process uses the tool set.
@@ -49,14 +50,11 @@ impl Workshop {
         let workshop = Self {
             layout,
             major,
+            purpose,
             bindir,
             _lock: lock,
         };
-        if purpose == Purpose::Test {
-            workshop.write_pgrx_home()?;
-        } else {
-            std::fs::create_dir_all(workshop.layout.pgrx_home(major))?;
-        }
+        workshop.write_pgrx_home()?;
         Ok(workshop)
     }
 
@@ -81,7 +79,7 @@ impl Workshop {
                 command.env_remove(&key);
             }
         }
-        for (key, value) in environment(&self.layout, self.major)? {
+        for (key, value) in environment(&self.layout, self.major, self.purpose)? {
             command.env(key, value);
         }
         command.current_dir(&self.layout.root);
@@ -108,7 +106,8 @@ impl Workshop {
     }
 
     fn write_pgrx_home(&self) -> Result<()> {
-        let home = self.layout.pgrx_home(self.major);
+        let name = postgres_name(self.major, self.purpose);
+        let home = self.layout.pgrx_home(&name);
         std::fs::create_dir_all(&home)?;
         let pg_config = self.pg_config();
         let text = format!("[configs]\npg{} = '{}'\n", self.major, pg_config.display());
@@ -117,7 +116,11 @@ impl Workshop {
 }
 
 /// The variables under which plain cargo and cargo-pgrx commands use the project's tool set.
-pub fn environment(layout: &Layout, major: u16) -> Result<Vec<(&'static str, String)>> {
+fn environment(
+    layout: &Layout,
+    major: u16,
+    purpose: Purpose,
+) -> Result<Vec<(&'static str, String)>> {
     let text = |path: &Path| {
         path.to_str()
             .map(str::to_owned)
@@ -132,7 +135,10 @@ pub fn environment(layout: &Layout, major: u16) -> Result<Vec<(&'static str, Str
     };
     let mut all = vec![
         ("PATH", path),
-        ("PGRX_HOME", text(&layout.pgrx_home(major))?),
+        (
+            "PGRX_HOME",
+            text(&layout.pgrx_home(&postgres_name(major, purpose)))?,
+        ),
         (
             "CARGO_PGRX_TEST_PGDATA",
             text(&layout.scratch.join("pgrx"))?,
@@ -140,6 +146,10 @@ pub fn environment(layout: &Layout, major: u16) -> Result<Vec<(&'static str, Str
     ];
     if let Some(name) = layout.user.name() {
         all.push(("CARGO_PGRX_TEST_RUNAS", name.to_owned()));
+    } else if std::env::var_os("USER").is_none() {
+        // pgrx's tests connect as $USER, which containers often leave unset.
+        let name = crate::run::capture(Command::new("id").arg("-un"))?;
+        all.push(("USER", name.trim().to_owned()));
     }
     Ok(all)
 }
@@ -147,10 +157,11 @@ pub fn environment(layout: &Layout, major: u16) -> Result<Vec<(&'static str, Str
 /// `cargo xtask env`: fails when nothing was set up yet, for it must not install anything.
 pub fn print_environment(major: u16) -> Result<()> {
     let layout = Layout::find()?;
-    if !layout.pgrx_home(major).join("config.toml").exists() {
+    let home = layout.pgrx_home(&postgres_name(major, Purpose::Test));
+    if !home.join("config.toml").exists() {
         bail!("PostgreSQL {major} is not set up; run: cargo xtask setup --pg {major}");
     }
-    for (key, value) in environment(&layout, major)? {
+    for (key, value) in environment(&layout, major, Purpose::Test)? {
         println!("export {key}='{}'", value.replace('\'', r"'\''"));
     }
     // A backtrace in the server's environment ends up in its clients' error details.

@@ -1,0 +1,23 @@
+//! Tests of pg_attest against a live cluster: what one rolled-back session cannot show.
+//!
+//! One file per subject; each test is named after its case in the list of edge cases. How to run
+//! them: see the library's own documentation (`src/lib.rs`).
+
+#![allow(
+    clippy::doc_markdown,
+    reason = "PostgreSQL and pg_attest are names, not items"
+)]
+
+mod concurrency; // 32, 33
+mod context;
+mod crash; // 36
+mod disk; // 37
+mod docs;
+mod dump; // 34
+mod executor; // 16, 22
+mod extension; // 35, 38
+mod memory; // 29, 30
+mod pooling;
+mod replication; // 23
+mod roles; // 2–7
+mod transactions; // 24
