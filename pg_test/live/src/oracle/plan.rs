@@ -90,7 +90,7 @@ fn image(client: &mut Client, oid: &str, exclude: &str, mask: &str) -> Result<St
     let (exclude, mask) = (literal(exclude), literal(mask));
     let columns = client.rows(&format!(
         "SELECT quote_ident(attname), quote_literal(attname),
-                CASE WHEN {exclude}::jsonb ? attname OR attgenerated = 'v' THEN 'leave out'
+                CASE WHEN {exclude}::jsonb ? attname THEN 'leave out'
                      WHEN {mask}::jsonb ? attname THEN 'mask'
                      WHEN atttypid = 'json'::regtype THEN 'json' ELSE 'plain' END
          FROM pg_attribute WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
