@@ -1,9 +1,9 @@
--- One month of audit.audit_events. src/attach/partitions.rs fills in {name}, {from} and {to}.
+-- One month of audit.audit_events. Indexes are named by PostgreSQL: a month that was moved aside keeps its names. src/attach/partitions.rs fills in {name}, {from} and {to}.
 CREATE TABLE audit.{name} (LIKE audit.audit_events INCLUDING ALL) USING heap;
 ALTER TABLE audit.{name} ADD PRIMARY KEY (event_id);
-CREATE INDEX {name}_row_idx ON audit.{name} (table_oid, row_key);
-CREATE INDEX {name}_request_idx ON audit.{name} (request_id) WHERE request_id IS NOT NULL;
-CREATE INDEX {name}_process_idx ON audit.{name} (process_id) WHERE process_id IS NOT NULL;
+CREATE INDEX ON audit.{name} (table_oid, row_key);
+CREATE INDEX ON audit.{name} (request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX ON audit.{name} (process_id) WHERE process_id IS NOT NULL;
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON audit.{name} FOR EACH STATEMENT EXECUTE FUNCTION audit.guard();
 ALTER TABLE audit.{name} ENABLE ALWAYS TRIGGER refuse_truncate;
 COMMENT ON TABLE audit.{name} IS 'Audit events from {from} to before {to} (UTC)';

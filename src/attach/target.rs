@@ -127,5 +127,15 @@ pub fn check(relation: RelationRef<'_>) -> Result<()> {
             "Detach the foreign table from it first.",
         );
     }
+    if let Some(unlogged) = tree.into_iter().find(|oid| catalog::is_unlogged(*oid)) {
+        return refuse(
+            S::ERRCODE_INVALID_TABLE_DEFINITION,
+            &format!(
+                "{} beneath it is unlogged: a crash empties it without an event.",
+                catalog::qualified_name(unlogged)
+            ),
+            "ALTER TABLE … SET LOGGED first.",
+        );
+    }
     Ok(())
 }

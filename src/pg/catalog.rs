@@ -296,6 +296,12 @@ pub fn type_name(oid: pg_sys::Oid) -> String {
     }
 }
 
+/// Whether the relation is unlogged.
+pub fn is_unlogged(relation: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-up by OID.
+    unsafe { pg_sys::get_rel_persistence(relation) as u8 == pg_sys::RELPERSISTENCE_UNLOGGED }
+}
+
 /// Whether a foreign table stands anywhere below the relation.
 pub fn has_foreign_table(tree: &[pg_sys::Oid]) -> Option<pg_sys::Oid> {
     // SAFETY: catalog look-up by OID.
