@@ -116,24 +116,33 @@ pub fn check(relation: RelationRef<'_>) -> Result<()> {
             &format!("SELECT audit.attach('{}');", catalog::qualified_name(root)),
         );
     }
-    let tree = catalog::inheritors(relation.oid(), super::LOCK);
+    check_beneath(relation.oid())
+}
+
+/// Refuses a table because of what is beneath it.
+fn check_beneath(table: pg_sys::Oid) -> Result<()> {
+    let tree = catalog::inheritors(table, super::LOCK);
+    let refuse = |state: SqlState, why: String, hint: &str| {
+        let name = catalog::qualified_name(table);
+        Err(AttestError::new(state, format!("cannot attach {name}"))
+            .detail(why)
+            .hint(hint))
+    };
     if let Some(foreign) = catalog::has_foreign_table(&tree) {
+        let foreign = catalog::qualified_name(foreign);
         return refuse(
-            S::ERRCODE_WRONG_OBJECT_TYPE,
-            &format!(
-                "{} beneath it is a foreign table, whose rows PostgreSQL cannot hand to triggers.",
-                catalog::qualified_name(foreign)
+            SqlState::ERRCODE_WRONG_OBJECT_TYPE,
+            format!(
+                "{foreign} beneath it is a foreign table, whose rows PostgreSQL cannot hand to triggers."
             ),
             "Detach the foreign table from it first.",
         );
     }
     if let Some(unlogged) = tree.into_iter().find(|oid| catalog::is_unlogged(*oid)) {
+        let unlogged = catalog::qualified_name(unlogged);
         return refuse(
-            S::ERRCODE_INVALID_TABLE_DEFINITION,
-            &format!(
-                "{} beneath it is unlogged: a crash empties it without an event.",
-                catalog::qualified_name(unlogged)
-            ),
+            SqlState::ERRCODE_INVALID_TABLE_DEFINITION,
+            format!("{unlogged} beneath it is unlogged: a crash empties it without an event."),
             "ALTER TABLE … SET LOGGED first.",
         );
     }

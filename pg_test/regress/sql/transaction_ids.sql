@@ -15,14 +15,7 @@ UPDATE t SET v = v || '!' WHERE id <= 600;
 INSERT INTO t VALUES (0, 'odd', '"\u0000"');
 SELECT pg_current_xact_id()::xid AS xid \gset
 COMMIT;
-SELECT count(*) AS events, count(DISTINCT xmin) AS xmins, bool_and(xmin = :'xid') AS the_transactions_own
+SELECT count(*) AS events, count(DISTINCT xmin::text) AS xmins, bool_and(xmin = :'xid') AS the_transactions_own
 FROM audit.audit_events WHERE schema_name = 'regress_transaction_ids' AND operation <> 'system';
-
--- the next transaction has the next id
-BEGIN;
-INSERT INTO t VALUES (-1, 'next', NULL);
-SELECT pg_current_xact_id()::text::bigint - :xid AS ids_since \gset
-COMMIT;
-SELECT :ids_since < 10 AS few_ids_were_taken;
 
 DROP SCHEMA regress_transaction_ids CASCADE;
