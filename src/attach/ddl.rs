@@ -19,6 +19,7 @@ use crate::pg::query;
 use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::role::{self, ActAsSuperuser};
 use crate::pg::trigger::{DdlFiring, trigger_function};
+use crate::pg::xact;
 use crate::pg::{catalog, context_source};
 use crate::settings;
 use pgrx::prelude::*;
@@ -63,6 +64,7 @@ fn on_ddl(firing: &DdlFiring<'_>) -> Result<()> {
     if OWN.get() > 0 || settings::RESTORE.get() {
         return Ok(());
     }
+    let _snapshot = xact::ActiveSnapshot::ensure();
     match firing.event() {
         "ddl_command_end" => on_command_end(firing.command_tag()),
         "sql_drop" => on_drop(firing.command_tag()),

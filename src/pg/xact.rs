@@ -65,3 +65,32 @@ pub fn command_counter_increment() {
     // SAFETY: inside a transaction, not in a parallel worker.
     unsafe { pg_sys::CommandCounterIncrement() }
 }
+
+/// Sees to it that a snapshot is active while it lives. DETACH PARTITION … CONCURRENTLY calls event triggers in a transaction
+/// that has none, and catalogs with long values cannot be written without.
+pub struct ActiveSnapshot {
+    pushed: bool,
+}
+
+impl ActiveSnapshot {
+    pub fn ensure() -> Self {
+        // SAFETY: inside a transaction; what is pushed is popped in Drop, or by the abort.
+        let pushed = unsafe {
+            let is_missing = !pg_sys::ActiveSnapshotSet();
+            if is_missing {
+                pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            }
+            is_missing
+        };
+        Self { pushed }
+    }
+}
+
+impl Drop for ActiveSnapshot {
+    fn drop(&mut self) {
+        if self.pushed && !super::unwinding() {
+            // SAFETY: pushed by us; snapshots nest.
+            unsafe { pg_sys::PopActiveSnapshot() }
+        }
+    }
+}
