@@ -85,9 +85,19 @@ impl Wanted {
         } else {
             "ROW"
         };
-        format!("{} FOR EACH {level}", self.referencing)
+        let when = if self.name == ROUTE {
+            " WHEN (false)"
+        } else {
+            ""
+        };
+        format!("{} FOR EACH {level}{when}", self.referencing)
     }
 }
+
+/// Never fires: it is there to be there. Without a BEFORE INSERT ROW trigger on the partition, PostgreSQL remembers the row that was
+/// routed to it last, and a MERGE that inserts and then updates puts that row into the NEW table in place of the updated one
+/// (`tcs_original_insert_tuple`, `src/backend/executor/nodeModifyTable.c`, 15 to 18).
+const ROUTE: &str = "audit_route";
 
 /// The triggers that the relation should have.
 pub fn of(relation: pg_sys::Oid, settings: &TableSettings) -> Vec<Wanted> {
@@ -143,6 +153,15 @@ pub fn of(relation: pg_sys::Oid, settings: &TableSettings) -> Vec<Wanted> {
     } else if events != 0 {
         for (_, name, bit, referencing) in recorded {
             add(name, *bit, "capture_statement", "A", referencing);
+        }
+        if is_partition && kind == 'r' {
+            add(
+                ROUTE,
+                tgtype::ROW | tgtype::BEFORE | tgtype::INSERT,
+                "capture_row",
+                "R",
+                "",
+            );
         }
         if kind == 'r' {
             add("audit_apply", tgtype::ROW | events, "capture_row", "R", "");
