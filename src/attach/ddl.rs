@@ -10,7 +10,7 @@
 //! itself.
 
 use super::{ddl_follow, record, record_named, registry};
-use crate::capture::context::Context;
+use crate::capture::context::{Context, cut};
 use crate::capture::event::{EventKind, TableName};
 use crate::error::Result;
 use crate::pg::cell::Backend;
@@ -155,15 +155,7 @@ pub fn record_command(table: pg_sys::Oid, command: &Command) -> Result<()> {
 fn statement_text() -> Map<String, Json> {
     let mut said = Map::new();
     if let Some(text) = context_source::client_statement() {
-        let mut text = context_source::to_utf8(text);
-        if text.len() > MAX_COMMAND {
-            let end = (0..=MAX_COMMAND)
-                .rev()
-                .find(|at| text.is_char_boundary(*at))
-                .unwrap_or(0);
-            text.truncate(end);
-            text.push('…');
-        }
+        let text = cut(context_source::to_utf8(text), MAX_COMMAND);
         said.insert("command".into(), text.into());
     }
     said

@@ -87,7 +87,11 @@ fn field_value(field: &str, comment: &Comment) -> Option<String> {
             found
         }
     })?;
-    Some(if field == "reason" { value } else { cut(value) })
+    Some(if field == "reason" {
+        value
+    } else {
+        cut(value, MAX_ID_BYTES)
+    })
 }
 
 /// A setting's value; empty is none.
@@ -101,16 +105,17 @@ pub fn is_set(field: &str) -> bool {
     field_value(field, &Comment::of_statement()).is_some_and(|value| !value.trim().is_empty())
 }
 
-fn cut(mut value: String) -> String {
-    if value.len() > MAX_ID_BYTES {
-        let end = (0..=MAX_ID_BYTES)
+/// A text of at most so many bytes; a longer one ends in a mark.
+pub fn cut(mut text: String, max_bytes: usize) -> String {
+    if text.len() > max_bytes {
+        let end = (0..=max_bytes)
             .rev()
-            .find(|at| value.is_char_boundary(*at))
+            .find(|at| text.is_char_boundary(*at))
             .unwrap_or(0);
-        value.truncate(end);
-        value.push('…');
+        text.truncate(end);
+        text.push('…');
     }
-    value
+    text
 }
 
 /// A role's name, remembered until some role changes.

@@ -269,8 +269,8 @@ impl<'a> Recorder<'a> {
     /// swallowed moved rows, which left OLD rows without NEW ones. Both tables are in the order of the scan.
     ///
     /// Rows whose key stands on both sides are pairs; they divide the rest into gaps. In a gap without NEW rows the OLD ones were
-    /// deleted; in one with NEW rows these pair up in order, for then the key itself was changed. Linear in time; takes 8
-    /// bytes of memory per NEW row, in this case alone.
+    /// deleted; in one with NEW rows these pair up in order, for then the key itself was changed. Linear in time; keeps a
+    /// hash of each row's key, in this case alone.
     fn unequal(&mut self, old: &mut Side, new: &mut Side) -> Result<()> {
         self.upcoming.clear();
         if self.plan.key.is_empty() {
