@@ -70,7 +70,8 @@ fn pinned(client: &mut Client, check: impl FnOnce(&mut Client) -> Result<()>) ->
         "BEGIN ISOLATION LEVEL REPEATABLE READ;
          SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres';
          SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; SET LOCAL lc_monetary = 'C';
-         SET LOCAL xmloption = 'content'; SET LOCAL row_security = off; SET LOCAL search_path = ''",
+         SET LOCAL xmloption = 'content'; SET LOCAL quote_all_identifiers = off;
+         SET LOCAL row_security = off; SET LOCAL search_path = ''",
     )?;
     let outcome = check(client);
     // Ends the transaction also when a statement of the check failed.

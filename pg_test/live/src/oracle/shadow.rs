@@ -20,7 +20,8 @@ pub fn shadow_schema() -> &'static str {
 CREATE TABLE shadow.change (id bigserial, target text, kind text, old jsonb, new jsonb);
 CREATE FUNCTION shadow.record() RETURNS trigger LANGUAGE plpgsql
 SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
-SET extra_float_digits = 1 SET lc_monetary = 'C' SET xmloption = 'content' SET search_path = '' AS $$
+SET extra_float_digits = 1 SET lc_monetary = 'C' SET xmloption = 'content'
+SET quote_all_identifiers = off SET search_path = '' AS $$
 BEGIN
     INSERT INTO shadow.change (target, kind, old, new) VALUES (TG_ARGV[0], lower(TG_OP),
         CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END,
