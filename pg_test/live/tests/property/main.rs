@@ -3,7 +3,7 @@
 //!
 //! | variable | meaning |
 //! | --- | --- |
-//! | `PG_ATTEST_PROPTEST_CASES` | how many random cases; default 150, some 75 s |
+//! | `PG_ATTEST_PROPTEST_CASES` | how many random cases; default 120, some 75 s |
 //! | `PG_ATTEST_PROPTEST_SEED` | a number; the same number gives the same cases; default 1 |
 //!
 //! A failing case is shrunk, and printed as a script for psql on an empty database.
@@ -19,6 +19,7 @@ mod judge;
 mod model;
 mod script;
 mod strategy;
+mod triggers;
 mod types;
 
 use anyhow::{Context, Result};
@@ -48,7 +49,7 @@ fn number(variable: &str, default: u32) -> Result<u32> {
 }
 
 fn explore() -> Result<()> {
-    let cases = number("PG_ATTEST_PROPTEST_CASES", 150)?;
+    let cases = number("PG_ATTEST_PROPTEST_CASES", 120)?;
     let seed = number("PG_ATTEST_PROPTEST_SEED", 1)?;
     let cluster = Cluster::start_new(&[("autovacuum", "off")])?;
     let mut client = cluster.connect("postgres", SUPERUSER)?;
