@@ -19,8 +19,9 @@ CREATE TYPE audit.operation AS ENUM
     ('insert', 'update', 'delete', 'truncate', 'snapshot', 'ddl', 'event', 'system');
 COMMENT ON TYPE audit.operation IS 'What an event records: a row change, a truncation, a row found at attach (snapshot), a DDL command, an application event, an act of pg_attest itself';
 
-CREATE SEQUENCE audit.audit_events_event_id_seq CACHE 32;
-COMMENT ON SEQUENCE audit.audit_events_event_id_seq IS 'Event ids: unique, not gapless';
+-- A transaction takes a block of ids at a time: src/capture/event_id.rs.
+CREATE SEQUENCE audit.audit_events_event_id_seq INCREMENT BY 64;
+COMMENT ON SEQUENCE audit.audit_events_event_id_seq IS 'Event ids, the first of a block of 64 for one transaction: unique, not gapless';
 
 -- Fixed-width columns first: nothing is lost to alignment. src/capture/event.rs fills them in this order.
 -- The parent has no index, or pg_restore would make those of its partitions twice; each partition has its own.

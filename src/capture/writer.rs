@@ -5,9 +5,10 @@
 
 use super::context::Context;
 use super::event::{self, COLUMNS, Event, EventKind, Stamp};
+use super::event_id;
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::cell::Backend;
-use crate::pg::heap::{Appender, next_value};
+use crate::pg::heap::Appender;
 use crate::pg::index_plan::IndexPlans;
 use crate::pg::relation::OpenRelation;
 use crate::pg::relation::lock;
@@ -86,7 +87,7 @@ impl<'a> Writer<'a> {
     /// Adds an event.
     pub fn append(&mut self, event: &Event<'_>) -> Result<()> {
         let stamp = Stamp {
-            event_id: next_value(self.sequence),
+            event_id: event_id::next(self.sequence),
             occurred_at: self.occurred_at,
             captured_at: self.captured_at,
             xact_id: self.xact_id,
