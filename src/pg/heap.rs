@@ -3,10 +3,10 @@
 //! Only `capture::writer` uses it, on partitions of `audit.audit_events`. It owes by construction what the executor would
 //! check: the partition bound (see `partition`), NOT NULL and types (see `capture::event`).
 
+use super::btree::Entries;
 use super::index_plan::IndexPlans;
 use super::memory::Context;
 use super::relation::OpenRelation;
-use super::relation::lock;
 use super::slot::clear;
 use super::unwinding;
 use pgrx::pg_sys;
@@ -16,6 +16,14 @@ use std::rc::Rc;
 /// Rows are written when this many are waiting, or this many bytes: the sizes that COPY uses give no more.
 const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 256 * 1024;
+
+/// After so many bytes a statement goes on in a ring of buffers, as COPY does from its start: the ring spares the cache of others,
+/// but makes the statement itself wait for WAL and write its pages out.
+fn ring_threshold() -> usize {
+    // SAFETY: set at server start.
+    let buffers = unsafe { pg_sys::NBuffers };
+    buffers.unsigned_abs() as usize * pg_sys::BLCKSZ as usize / 8
+}
 
 /// A field of a row to be appended.
 #[derive(Clone, Copy)]
@@ -34,13 +42,15 @@ pub enum Field<'a> {
 pub struct Appender {
     table: OpenRelation,
     plans: Rc<IndexPlans>,
-    indexes: Vec<OpenRelation>,
+    indexes: Vec<Entries>,
     executor: Option<ExecutorIndexes>,
     /// Tuples of the batch; reset at each flush.
     batch: Context,
     tuples: Vec<pg_sys::HeapTuple>,
     slots: Vec<*mut pg_sys::TupleTableSlot>,
     bytes: usize,
+    /// Bytes of the batches before.
+    written: usize,
     bulk: pg_sys::BulkInsertState,
     command: u32,
 }
@@ -48,18 +58,10 @@ pub struct Appender {
 impl Appender {
     /// Starts appending. `command` is the command id that the rows are stamped with.
     pub fn new(table: OpenRelation, plans: Rc<IndexPlans>, command: u32) -> Self {
-        let lock = lock::ROW_EXCLUSIVE;
         let (indexes, executor) = if plans.needs_executor {
             (Vec::new(), Some(ExecutorIndexes::open(table.raw())))
         } else {
-            (
-                plans
-                    .simple
-                    .iter()
-                    .map(|plan| OpenRelation::index(plan.oid, lock))
-                    .collect(),
-                None,
-            )
+            (plans.simple.iter().map(Entries::open).collect(), None)
         };
         Self {
             table,
@@ -70,6 +72,7 @@ impl Appender {
             tuples: Vec::new(),
             slots: Vec::new(),
             bytes: 0,
+            written: 0,
             bulk: ptr::null_mut(),
             command,
         }
@@ -105,13 +108,12 @@ impl Appender {
         };
         self.bytes += length;
         if self.tuples.len() == BATCH_ROWS || self.bytes >= BATCH_BYTES {
-            self.flush(true);
+            self.flush();
         }
     }
 
-    /// Writes what is waiting. `more` tells that further batches are likely: a bulk-insert state, which costs
-    /// 30 µs (a ring of its own buffers), is made only then.
-    fn flush(&mut self, more: bool) {
+    /// Writes what is waiting.
+    fn flush(&mut self) {
         let raw = self.table.raw();
         let count = self.tuples.len();
         if count == 0 {
@@ -122,23 +124,24 @@ impl Appender {
             // SAFETY: a tuple of this table's type; heap_insert sets its t_self.
             unsafe {
                 pg_sys::heap_insert(raw, tuple, self.command, 0, self.bulk);
-                self.index_tuple(tuple, &raw mut (*tuple).t_self);
+                self.index_tuple(tuple, (*tuple).t_self);
             }
         } else {
-            self.multi_insert(more);
+            self.multi_insert();
         }
         self.tuples.clear();
+        self.written += self.bytes;
         self.bytes = 0;
         self.batch.reset();
     }
 
-    fn multi_insert(&mut self, more: bool) {
+    fn multi_insert(&mut self) {
         let raw = self.table.raw();
         let count = self.tuples.len();
         // SAFETY: slots and tuples are of this table's type. The bulk-insert state and the slots live in the caller's
         // context, not in the batch's, which is reset (a bulk-insert state there crashed the server).
         unsafe {
-            if more && self.bulk.is_null() {
+            if self.written > ring_threshold() && self.bulk.is_null() {
                 self.bulk = pg_sys::GetBulkInsertState();
             }
             while self.slots.len() < count {
@@ -159,7 +162,7 @@ impl Appender {
                 let slot = self.slots[position];
                 match &mut self.executor {
                     Some(executor) => executor.insert(slot),
-                    None => self.index_tuple(self.tuples[position], &raw mut (*slot).tts_tid),
+                    None => self.index_tuple(self.tuples[position], (*slot).tts_tid),
                 }
                 clear(slot);
             }
@@ -169,50 +172,19 @@ impl Appender {
 
     /// # Safety
     /// `tuple` is of this table's type and was stored at `tid`.
-    unsafe fn index_tuple(&self, tuple: pg_sys::HeapTuple, tid: pg_sys::ItemPointer) {
-        let raw = self.table.raw();
-        for (plan, index) in self.plans.simple.iter().zip(&self.indexes) {
-            let mut values = [pg_sys::Datum::from(0usize); pg_sys::INDEX_MAX_KEYS as usize];
-            let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize];
-            // SAFETY: by the caller; the plan's columns are of this table.
-            unsafe {
-                let descriptor = (*raw).rd_att;
-                if let Some(column) = plan.not_null {
-                    let mut is_null = false;
-                    pg_sys::heap_getattr(tuple, column, descriptor, &mut is_null);
-                    if is_null {
-                        continue;
-                    }
-                }
-                for (position, column) in plan.columns.iter().enumerate() {
-                    values[position] =
-                        pg_sys::heap_getattr(tuple, *column, descriptor, &mut nulls[position]);
-                }
-                let unique = if plan.unique {
-                    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
-                } else {
-                    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
-                };
-                // Index tuples are formed in the batch's context, and go with it.
-                self.batch.run(|| {
-                    pg_sys::index_insert(
-                        index.raw(),
-                        values.as_mut_ptr(),
-                        nulls.as_mut_ptr(),
-                        tid,
-                        raw,
-                        unique,
-                        false,
-                        plan.info,
-                    )
-                });
-            }
+    unsafe fn index_tuple(&mut self, tuple: pg_sys::HeapTuple, tid: pg_sys::ItemPointerData) {
+        for (entries, plan) in self.indexes.iter_mut().zip(&self.plans.simple) {
+            // SAFETY: by the caller; the plan was made of this table's index.
+            unsafe { entries.add(self.table.raw(), plan, tuple, tid) };
         }
     }
 
     /// Writes the last batch and closes the table.
     pub fn finish(mut self) {
-        self.flush(false);
+        self.flush();
+        for entries in &mut self.indexes {
+            entries.flush(self.table.raw());
+        }
     }
 }
 

@@ -16,8 +16,9 @@ pub struct IndexPlans {
 /// One index.
 pub(in crate::pg) struct IndexPlan {
     pub(in crate::pg) oid: pg_sys::Oid,
-    pub(in crate::pg) info: *mut pg_sys::IndexInfo,
     pub(in crate::pg) columns: Vec<i32>,
+    /// Position in `columns` of the text that orders most of the entries of a statement.
+    pub(in crate::pg) text: Option<usize>,
     pub(in crate::pg) unique: bool,
     /// A partial index is written only where this column is not NULL.
     pub(in crate::pg) not_null: Option<i32>,
@@ -76,6 +77,10 @@ impl IndexPlan {
             if columns.iter().any(|attnum| *attnum <= 0) {
                 return None;
             }
+            let attributes = (*(*index).rd_att).attrs.as_slice(count);
+            let text = attributes
+                .iter()
+                .rposition(|attribute| attribute.atttypid == pg_sys::TEXTOID);
             let predicate = (*info).ii_Predicate;
             let not_null = if predicate.is_null() {
                 None
@@ -84,8 +89,8 @@ impl IndexPlan {
             };
             Some(Self {
                 oid,
-                info,
                 columns,
+                text,
                 unique: (*info).ii_Unique,
                 not_null,
             })

@@ -15,6 +15,7 @@
     clippy::cast_ptr_alignment
 )]
 
+mod btree;
 pub mod catalog;
 pub mod cell;
 pub mod context_source;
@@ -29,6 +30,7 @@ pub mod index_plan;
 pub mod invalidation;
 mod json_type;
 pub mod memory;
+mod nbtree;
 pub mod partition;
 pub mod pinned;
 pub mod query;

@@ -1,0 +1,154 @@
+//! What `btree` needs of nbtree and of generic WAL, as `PostgreSQL` 15 to 18 declare it: not guarded.
+//!
+//! An ERROR in any of these functions jumps. They are called inside `pg_guard_ffi_boundary`, from frames that have nothing to drop.
+
+use pgrx::pg_sys;
+
+/// `BTScanInsertData` (src/include/access/nbtree.h), up to its scan keys.
+#[repr(C)]
+pub struct ScanInsert {
+    pub heap_key_space: bool,
+    all_equal_image: bool,
+    pub any_null_keys: bool,
+    next_key: bool,
+    /// `pivotsearch`; since 17 `backward`.
+    direction: bool,
+    pub scan_tid: pg_sys::ItemPointer,
+}
+
+/// `BTPageOpaqueData` (src/include/access/nbtree.h).
+#[repr(C)]
+struct PageOpaque {
+    previous: pg_sys::BlockNumber,
+    next: pg_sys::BlockNumber,
+    level: u32,
+    flags: u16,
+    cycle: u16,
+}
+
+/// Offset of a page's high key, where it has one (`P_HIKEY`).
+pub const HIGH_KEY: pg_sys::OffsetNumber = 1;
+
+/// `BT_WRITE`: an exclusive buffer lock.
+const WRITE: i32 = 2;
+
+/// Whether the page is the last of its level: then it has no high key (`P_RIGHTMOST`).
+///
+/// # Safety
+/// `page` is a page of a btree, not its metapage.
+pub unsafe fn is_rightmost(page: pg_sys::Page) -> bool {
+    // SAFETY: the special space of a btree page is a BTPageOpaqueData.
+    unsafe {
+        let header = page.cast::<pg_sys::PageHeaderData>();
+        let special = page.add(usize::from((*header).pd_special));
+        (*special.cast::<PageOpaque>()).next == 0
+    }
+}
+
+/// The leaf page that the key belongs on, locked for writing and pinned.
+///
+/// # Safety
+/// Inside a guard; open relations, a key of the index.
+pub unsafe fn leaf_of(
+    index: pg_sys::Relation,
+    #[cfg_attr(feature = "pg15", allow(unused_variables))] heap: pg_sys::Relation,
+    key: *mut ScanInsert,
+) -> pg_sys::Buffer {
+    let mut buffer = 0;
+    // SAFETY: by the caller. The stack of parents is for splits alone.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let stack = _bt_search(index, key, &raw mut buffer, WRITE, std::ptr::null_mut());
+        #[cfg(feature = "pg16")]
+        let stack = _bt_search(
+            index,
+            heap,
+            key,
+            &raw mut buffer,
+            WRITE,
+            std::ptr::null_mut(),
+        );
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        let stack = _bt_search(index, heap, key, &raw mut buffer, WRITE);
+        if !stack.is_null() {
+            _bt_freestack(stack);
+        }
+    }
+    buffer
+}
+
+#[repr(C)]
+pub struct Stack([u8; 0]);
+
+unsafe extern "C-unwind" {
+    // src/backend/access/nbtree/nbtsearch.c
+    #[cfg(feature = "pg15")]
+    fn _bt_search(
+        index: pg_sys::Relation,
+        key: *mut ScanInsert,
+        buffer: *mut pg_sys::Buffer,
+        access: i32,
+        snapshot: pg_sys::Snapshot,
+    ) -> *mut Stack;
+    #[cfg(feature = "pg16")]
+    fn _bt_search(
+        index: pg_sys::Relation,
+        heap: pg_sys::Relation,
+        key: *mut ScanInsert,
+        buffer: *mut pg_sys::Buffer,
+        access: i32,
+        snapshot: pg_sys::Snapshot,
+    ) -> *mut Stack;
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    fn _bt_search(
+        index: pg_sys::Relation,
+        heap: pg_sys::Relation,
+        key: *mut ScanInsert,
+        buffer: *mut pg_sys::Buffer,
+        access: i32,
+    ) -> *mut Stack;
+    pub fn _bt_compare(
+        index: pg_sys::Relation,
+        key: *mut ScanInsert,
+        page: pg_sys::Page,
+        offset: pg_sys::OffsetNumber,
+    ) -> i32;
+    // src/backend/access/nbtree/nbtutils.c
+    pub fn _bt_mkscankey(index: pg_sys::Relation, entry: pg_sys::IndexTuple) -> *mut ScanInsert;
+    fn _bt_freestack(stack: *mut Stack);
+    // src/backend/access/nbtree/nbtinsert.c
+    pub fn _bt_doinsert(
+        index: pg_sys::Relation,
+        entry: pg_sys::IndexTuple,
+        check: pg_sys::IndexUniqueCheck::Type,
+        unchanged: bool,
+        heap: pg_sys::Relation,
+    ) -> bool;
+    // src/backend/storage/lmgr/predicate.c
+    pub fn CheckForSerializableConflictIn(
+        relation: pg_sys::Relation,
+        tid: pg_sys::ItemPointer,
+        block: pg_sys::BlockNumber,
+    );
+    // src/backend/storage/buffer/bufmgr.c
+    pub fn BufferGetBlockNumber(buffer: pg_sys::Buffer) -> pg_sys::BlockNumber;
+    pub fn UnlockReleaseBuffer(buffer: pg_sys::Buffer);
+    // src/backend/storage/page/bufpage.c
+    pub fn PageGetFreeSpace(page: pg_sys::Page) -> pg_sys::Size;
+    pub fn PageAddItemExtended(
+        page: pg_sys::Page,
+        item: pg_sys::Item,
+        size: pg_sys::Size,
+        offset: pg_sys::OffsetNumber,
+        flags: i32,
+    ) -> pg_sys::OffsetNumber;
+    // src/backend/access/transam/generic_xlog.c
+    pub fn GenericXLogStart(relation: pg_sys::Relation) -> *mut pg_sys::GenericXLogState;
+    pub fn GenericXLogRegisterBuffer(
+        state: *mut pg_sys::GenericXLogState,
+        buffer: pg_sys::Buffer,
+        flags: i32,
+    ) -> pg_sys::Page;
+    pub fn GenericXLogFinish(state: *mut pg_sys::GenericXLogState) -> pg_sys::XLogRecPtr;
+    pub fn GenericXLogAbort(state: *mut pg_sys::GenericXLogState);
+}
