@@ -80,10 +80,6 @@ impl Cluster {
         })
     }
 
-    pub fn bindir(&self) -> &Path {
-        &self.bindir
-    }
-
     pub fn home(&self) -> &Path {
         &self.home
     }

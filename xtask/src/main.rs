@@ -114,7 +114,7 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
     interrupt::install()?;
     match arguments.command {
         Task::Bench(options) => {
-            options.major().map_or(Ok(()), test::check_major)?;
+            options.pg.map_or(Ok(()), test::check_major)?;
             bench::run(&options)?;
             Ok(true)
         }

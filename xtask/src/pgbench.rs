@@ -1,7 +1,6 @@
 //! What a run of pgbench says about itself.
 
 use anyhow::{Context, Result};
-use std::path::Path;
 
 pub struct Report {
     pub transactions: i64,
@@ -10,9 +9,8 @@ pub struct Report {
 }
 
 /// Reads the output of one run.
-pub fn report(log: &Path) -> Result<Report> {
-    let text = std::fs::read_to_string(log)?;
-    parse(&text).with_context(|| format!("cannot read pgbench's result in {}", log.display()))
+pub fn report(output: &str) -> Result<Report> {
+    parse(output).with_context(|| format!("cannot read pgbench's result: {output}"))
 }
 
 fn parse(text: &str) -> Option<Report> {
@@ -39,7 +37,7 @@ mod tests {
         let text = "number of transactions actually processed: 10203\n\
                     latency average = 3.9 ms\n\
                     tps = 1020.55 (without initial connection time)\n";
-        let report = parse(text).context("not read")?;
+        let report = report(text)?;
         assert_eq!(report.transactions, 10_203);
         assert!((report.tps - 1020.55).abs() < 0.001);
         Ok(())

@@ -6,10 +6,11 @@
 //! between them VACUUM ANALYZE of the table. The database is dropped, and with that comes a
 //! checkpoint.
 
+use super::floor;
 use super::results::Unit;
 use super::server::{LogSize, log_size};
 use super::system::System;
-use super::{Bench, floor};
+use super::turns::Bench;
 use crate::ui::Step;
 use anyhow::{Context, Result};
 use postgres::Client;
@@ -132,26 +133,13 @@ impl Bulk {
 
     pub fn run(mut self, bench: &mut Bench, step: &mut Step) -> Result<()> {
         self.write_copy_file(bench, step)?;
-        let template = |system: &System| format!("template {}", system.name);
         let qualified = format!("public.{}", self.table);
-        for system in bench.systems.clone() {
-            step.progress(&format!("setting up {}", system.name));
-            bench
-                .server
-                .build(&template(&system), self.schema, &system, &[&qualified])?;
-        }
-        bench.in_turn(step, |bench, system, _| {
-            bench.server.copy(&template(system), "bench")?;
-            let mut client = bench.server.session("bench")?;
-            bench.server.checkpoint()?;
-            self.round(bench, system, &mut client)?;
-            drop(client);
-            bench.server.drop("bench")
+        bench.build_templates(step, self.schema, &[&qualified])?;
+        bench.in_turn(step, |bench, system| {
+            let mut client = bench.fresh(system)?;
+            self.round(bench, system, &mut client)
         })?;
-        for system in bench.systems.clone() {
-            bench.server.drop(&template(&system))?;
-        }
-        Ok(())
+        bench.drop_templates()
     }
 
     fn round(&self, bench: &mut Bench, system: &System, client: &mut Client) -> Result<()> {
@@ -186,7 +174,7 @@ impl Bulk {
         if system.is_ours() {
             for statement in &self.statements {
                 let time = floor::measure(bench, client, statement.operation, warm_until)?;
-                let name = floor::name(system);
+                let name = floor::name(&system.name);
                 bench.results.add(
                     self.workload,
                     statement.case,

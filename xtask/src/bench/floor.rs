@@ -1,14 +1,16 @@
 //! The storage floor: what PostgreSQL itself takes to store the same events.
 
-use super::Bench;
-use super::system::System;
+use super::turns::Bench;
 use anyhow::Result;
 use postgres::Client;
 use std::time::{Instant, SystemTime};
 
-/// The floor's name among the systems.
-pub fn name(system: &System) -> String {
-    format!("floor of {}", system.name)
+/// How the floors' names among the systems begin.
+pub const PREFIX: &str = "floor of ";
+
+/// The name of the floor under a system.
+pub fn name(system: &str) -> String {
+    format!("{PREFIX}{system}")
 }
 
 /// The milliseconds that COPY takes for the events of one operation, from a binary file into an

@@ -4,36 +4,81 @@
 //! on all of them; a comparison is the median of the rounds' comparisons.
 
 mod bulk;
+mod chart;
 mod floor;
+mod growth;
 mod machine;
+mod memory;
+mod process;
 mod report;
 mod results;
 mod server;
+mod session;
 mod single;
 mod system;
+mod targets;
+mod tpcb;
+mod turns;
 
+use crate::layout::Layout;
+use crate::run;
 use crate::setup::{self, Purpose, Workshop};
 use crate::ui::{self, Step};
-use crate::{interrupt, run};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bulk::Bulk;
 use clap::ValueEnum;
+use growth::Growth;
+use report::Report;
 use results::Results;
 use server::Server;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
-use system::{Peer, System};
+use system::Peer;
+use tpcb::Tpcb;
+use turns::Bench;
 
 /// The workloads, by the letters under which the results are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Workload {
     /// INSERT, UPDATE, DELETE of 100,000 rows of 8 columns
     A,
-    /// The same with 40 columns
+    /// INSERT, UPDATE, DELETE of 100,000 rows of 40 columns
     B,
     /// COPY of 1,000,000 rows
     C,
+    /// TPC-B by pgbench, four audited tables
+    D,
     /// INSERT, UPDATE, DELETE of single rows
     E,
+    /// Cost of capture and of a row's history as the log grows
+    F,
+    /// Memory for an UPDATE of 5,000,000 rows
+    G,
+    /// A session of 200,000 transactions
+    H,
+}
+
+impl Workload {
+    fn letter(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+            Self::C => "c",
+            Self::D => "d",
+            Self::E => "e",
+            Self::F => "f",
+            Self::G => "g",
+            Self::H => "h",
+        }
+    }
+
+    /// What the help says about it.
+    fn title(self) -> String {
+        self.to_possible_value()
+            .and_then(|value| value.get_help().map(ToString::to_string))
+            .unwrap_or_default()
+    }
 }
 
 #[derive(clap::Args)]
@@ -41,7 +86,7 @@ pub struct Options {
     /// Smaller sizes, done in under 3 minutes; the figures are rougher
     #[arg(long)]
     quick: bool,
-    /// Only these workloads, separated by commas
+    /// Only these workloads, by letter, separated by commas
     #[arg(
         long,
         value_name = "LETTERS",
@@ -55,53 +100,38 @@ pub struct Options {
     /// Another system: psql runs FILE, whose variable `tables` names the tables to attach
     #[arg(long, value_name = "NAME=FILE.sql")]
     peer: Vec<Peer>,
+    /// (f) also at 50,000,000 events: 10 minutes and 60 GB more
+    #[arg(long)]
+    huge: bool,
     /// How often each system is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// PostgreSQL major; without it, 15 or what the distribution packages
     #[arg(long, value_name = "MAJOR")]
-    pg: Option<u16>,
+    pub pg: Option<u16>,
 }
 
 impl Options {
-    pub fn major(&self) -> Option<u16> {
-        self.pg
-    }
-
     fn wants(&self, workload: Workload) -> bool {
         self.only.is_empty() || self.only.contains(&workload)
     }
-}
 
-/// A run: where it measures, what, and what came out so far.
-pub struct Bench {
-    server: Server,
-    systems: Vec<System>,
-    rounds: u32,
-    results: Results,
-}
+    /// Whether this is the run whose results the project keeps.
+    fn is_whole(&self) -> bool {
+        !self.quick && self.only.is_empty() && self.systems.is_empty()
+    }
 
-impl Bench {
-    /// Calls `measure` for each system in each round. Every round begins with another system.
-    fn in_turn(
-        &mut self,
-        step: &mut Step,
-        mut measure: impl FnMut(&mut Self, &System, u32) -> Result<()>,
-    ) -> Result<()> {
-        let mut systems = self.systems.clone();
-        for round in 1..=self.rounds {
-            for system in &systems {
-                interrupt::check()?;
-                step.progress(&format!(
-                    "round {round} of {}: {}",
-                    self.rounds, system.name
-                ));
-                measure(self, system, round)
-                    .with_context(|| format!("measuring {}", system.name))?;
-            }
-            systems.rotate_left(1);
+    /// The sizes of (f), in events.
+    fn sizes(&self) -> Vec<u64> {
+        let mut sizes = if self.quick {
+            vec![100_000, 1_000_000]
+        } else {
+            vec![1_000_000, 10_000_000]
+        };
+        if self.huge {
+            sizes.push(50_000_000);
         }
-        Ok(())
+        sizes
     }
 }
 
@@ -118,44 +148,94 @@ pub fn run(options: &Options) -> Result<()> {
         &mut install,
     )?;
     let step = Step::start("Starting a private cluster");
-    let mut bench = Bench {
-        server: Server::start(&workshop, options.quick)?,
-        systems,
-        rounds: options.rounds,
-        results: Results::default(),
-    };
-    let settings = bench.server.settings()?;
+    let mut server = Server::start(&workshop, options.quick)?;
+    let (date, settings) = (server.date()?, server.settings()?);
     step.done();
     ui::note(&machine::describe());
     for (name, value) in &settings {
         ui::note(&format!("{name} = {value}"));
     }
 
+    let mut bench = Bench {
+        server,
+        systems,
+        rounds: options.rounds,
+        results: Results::default(),
+    };
     for workload in Workload::value_variants() {
         if options.wants(*workload) {
-            measure(*workload, options.quick, &mut bench)?;
+            let title = format!("({}) {}", workload.letter(), workload.title());
+            let mut step = Step::start(&title);
+            measure(*workload, options, &mut bench, &mut step)?;
+            step.done();
         }
     }
-    report::print(&bench.results);
-    ui::note(&format!("all in {}", ui::seconds(started.elapsed())));
+
+    let report = Report {
+        command: command(),
+        date,
+        commit: commit(&workshop.layout),
+        machine: machine::describe(),
+        settings,
+        targets: targets::check(&bench.results, &options.sizes()),
+        results: bench.results,
+    };
+    println!("{}", report.markdown());
+    let folder = folder(&workshop.layout, options);
+    report.write(&folder)?;
+    let time = ui::seconds(started.elapsed());
+    ui::note(&format!(
+        "{} has the results; all in {time}",
+        folder.display()
+    ));
     Ok(())
 }
 
 /// Measures one workload. Quick ones are smaller.
-fn measure(workload: Workload, quick: bool, bench: &mut Bench) -> Result<()> {
-    let size = |whole: u32, small: u32| if quick { small } else { whole };
-    let letter = format!("{workload:?}").to_lowercase();
-    let help = workload
-        .to_possible_value()
-        .and_then(|value| value.get_help().map(ToString::to_string))
-        .unwrap_or_default();
-    let mut step = Step::start(&format!("({letter}) {help}"));
+fn measure(
+    workload: Workload,
+    options: &Options,
+    bench: &mut Bench,
+    step: &mut Step,
+) -> Result<()> {
+    let size = |whole: u32, quick: u32| if options.quick { quick } else { whole };
     match workload {
-        Workload::A => Bulk::orders(size(100_000, 20_000)).run(bench, &mut step)?,
-        Workload::B => Bulk::wide(size(100_000, 5_000)).run(bench, &mut step)?,
-        Workload::C => Bulk::copy(size(1_000_000, 50_000)).run(bench, &mut step)?,
-        Workload::E => single::run(bench, &mut step, size(20_000, 4_000))?,
+        Workload::A => Bulk::orders(size(100_000, 20_000)).run(bench, step),
+        Workload::B => Bulk::wide(size(100_000, 5_000)).run(bench, step),
+        Workload::C => Bulk::copy(size(1_000_000, 50_000)).run(bench, step),
+        Workload::D => {
+            let clients: &[u32] = if options.quick { &[4] } else { &[1, 4, 16] };
+            let seconds = size(4, 1);
+            Tpcb { clients, seconds }.run(bench, step)
+        }
+        Workload::E => single::run(bench, step, size(20_000, 4_000)),
+        Workload::F => {
+            let (rows, sizes) = (size(1_000_000, 100_000), options.sizes());
+            Growth { rows, sizes }.run(bench, step)
+        }
+        Workload::G => memory::run(bench, step, size(5_000_000, 300_000)),
+        Workload::H => session::run(bench, step, size(200_000, 30_000)),
     }
-    step.done();
-    Ok(())
+}
+
+/// Whole runs go where the project keeps them, others beside what is built.
+fn folder(layout: &Layout, options: &Options) -> PathBuf {
+    if options.is_whole() {
+        layout.root.join("bench/results")
+    } else {
+        layout.target.join("xtask/bench")
+    }
+}
+
+/// The command as one would type it again.
+fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", arguments.join(" "))
+}
+
+fn commit(layout: &Layout) -> Option<String> {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty", "--exclude=*"])
+        .current_dir(&layout.root);
+    run::capture(&mut git).ok().map(|out| out.trim().to_owned())
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use postgres::Client;
 use std::process::Command;
 
-/// What an application tells about itself: every system finds it in its session.
+/// What an application tells about itself; every system finds it in its session.
 pub const CONTEXT: &str = "-c audit.request_id=req-4711 -c audit.process_id=proc-12 \
                            -c audit.app_user_id=alice";
 
@@ -54,6 +54,12 @@ impl Server {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
+    /// The time in UTC.
+    pub fn date(&mut self) -> Result<String> {
+        let query = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI UTC')";
+        Ok(self.admin.query_one(query, &[])?.get(0))
+    }
+
     pub fn checkpoint(&mut self) -> Result<()> {
         Ok(self.admin.batch_execute("CHECKPOINT")?)
     }
@@ -70,22 +76,6 @@ impl Server {
     pub fn drop(&mut self, name: &str) -> Result<()> {
         let sql = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
         Ok(self.admin.batch_execute(&sql)?)
-    }
-
-    /// Makes a database with tables, fills them and attaches them to a system. `tables` are
-    /// qualified names; `schema` makes and fills them.
-    pub fn build(
-        &mut self,
-        name: &str,
-        schema: &str,
-        system: &System,
-        tables: &[&str],
-    ) -> Result<()> {
-        self.copy("template0", name)?;
-        self.session(name)?
-            .batch_execute(schema)
-            .context("cannot make the workload's tables")?;
-        self.attach(name, system, tables)
     }
 
     /// Sets a system up in a database and attaches tables.

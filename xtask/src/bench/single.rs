@@ -4,10 +4,10 @@
 //! protocol is measured; once with a COMMIT after each, once all in one transaction.
 //! synchronous_commit is off: the disk is not measured either.
 
-use super::Bench;
 use super::bulk::workload_sql;
 use super::results::Unit;
 use super::system::System;
+use super::turns::Bench;
 use crate::ui::Step;
 use anyhow::{Context, Result};
 use postgres::Client;
@@ -23,27 +23,16 @@ pub fn run(bench: &mut Bench, step: &mut Step, statements: u32) -> Result<()> {
         include_str!("../../../bench/workloads/single.sql"),
     ]
     .concat();
-    let template = |system: &System| format!("template {}", system.name);
-    for system in bench.systems.clone() {
-        step.progress(&format!("setting up {}", system.name));
-        bench
-            .server
-            .build(&template(&system), &schema, &system, &["public.orders"])?;
-    }
-    bench.in_turn(step, |bench, system, _| {
+    bench.build_templates(step, &schema, &["public.orders"])?;
+    bench.in_turn(step, |bench, system| {
         for commit_each in [true, false] {
-            bench.server.copy(&template(system), "bench")?;
-            let mut client = bench.server.session("bench")?;
-            bench.server.checkpoint()?;
+            let mut client = bench.fresh(system)?;
             client.batch_execute("SET synchronous_commit = off")?;
             round(bench, system, &mut client, statements, commit_each)?;
         }
-        bench.server.drop("bench")
+        Ok(())
     })?;
-    for system in bench.systems.clone() {
-        bench.server.drop(&template(&system))?;
-    }
-    Ok(())
+    bench.drop_templates()
 }
 
 /// Inserts, updates and deletes the same rows.

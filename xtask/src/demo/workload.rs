@@ -132,7 +132,7 @@ fn tpcb(
         seconds,
     ]);
     run::logged(&format!("{what}, {seconds} s"), &log, &mut bench)?;
-    pgbench::report(&log)
+    pgbench::report(&std::fs::read_to_string(&log)?)
 }
 
 fn list(values: &[f64]) -> String {
