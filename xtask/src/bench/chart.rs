@@ -15,7 +15,9 @@ const BARS: f64 = 150.0;
 const TOP: f64 = 64.0;
 const HEAD: f64 = 24.0;
 const FOOT: f64 = 34.0;
-const TICKS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0];
+const TICKS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0];
+/// The class of the floor's bar, which comes first.
+const FLOOR: &str = "floor";
 const STYLE: &str = "
   text { font: 12px system-ui, sans-serif; fill: #24292f }
   .title { font-size: 16px; font-weight: 600 }
@@ -61,10 +63,7 @@ pub fn svg(results: &Results, machine: &str) -> Option<String> {
     if greatest.is_nan() {
         return None;
     }
-    let end = TICKS
-        .into_iter()
-        .find(|tick| *tick >= greatest)
-        .unwrap_or(greatest);
+    let end = greatest.max(2.0);
     let most = panels.iter().map(|panel| panel.bars.len()).max()?;
     let height = HEAD + count(most) * ROW + FOOT;
     let across = count(COLUMNS.min(panels.len()));
@@ -97,11 +96,12 @@ fn panels(results: &Results) -> Vec<Panel> {
     let mut panels = Vec::new();
     for (workload, table) in [("a", "8 columns"), ("b", "40 columns"), ("c", "8 columns")] {
         for case in results.cases(workload, Unit::Milliseconds) {
-            let bars = results
+            let mut bars: Vec<Bar> = results
                 .systems(workload, Unit::Milliseconds)
                 .into_iter()
                 .filter_map(|system| bar(results, workload, case, system))
                 .collect();
+            bars.sort_by_key(|bar| bar.class != FLOOR);
             let title = format!("({workload}) {case}, {table}");
             panels.push(Panel { title, bars });
         }
@@ -118,7 +118,7 @@ fn bar(results: &Results, workload: &str, case: &str, system: &str) -> Option<Ba
     let ratio = results.ratio(workload, case, system, unit)?;
     let (label, class, ratio) = match system {
         FULL | DIFF => (system, "ours", ratio),
-        _ if system == floor::name(FULL) => ("unaudited + floor", "floor", 1.0 + ratio),
+        _ if system == floor::name(FULL) => ("unaudited + floor", FLOOR, 1.0 + ratio),
         _ => (system, "peer", ratio),
     };
     Some(Bar {

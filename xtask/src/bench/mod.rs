@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 use system::Peer;
-use tpcb::Tpcb;
+use tpcb::{Length, Tpcb};
 use turns::Bench;
 
 /// The workloads, by the letters under which the results are told.
@@ -124,7 +124,7 @@ impl Options {
     /// The sizes of (f), in events.
     fn sizes(&self) -> Vec<u64> {
         let mut sizes = if self.quick {
-            vec![100_000, 1_000_000]
+            vec![100_000, 500_000]
         } else {
             vec![1_000_000, 10_000_000]
         };
@@ -200,21 +200,25 @@ fn measure(
 ) -> Result<()> {
     let size = |whole: u32, quick: u32| if options.quick { quick } else { whole };
     match workload {
-        Workload::A => Bulk::orders(size(100_000, 20_000)).run(bench, step),
-        Workload::B => Bulk::wide(size(100_000, 5_000)).run(bench, step),
-        Workload::C => Bulk::copy(size(1_000_000, 50_000)).run(bench, step),
+        Workload::A => Bulk::orders(size(100_000, 10_000)).run(bench, step),
+        Workload::B => Bulk::wide(size(100_000, 3_000)).run(bench, step),
+        Workload::C => Bulk::copy(size(1_000_000, 30_000)).run(bench, step),
         Workload::D => {
             let clients: &[u32] = if options.quick { &[4] } else { &[1, 4, 16] };
-            let seconds = size(4, 1);
-            Tpcb { clients, seconds }.run(bench, step)
+            let length = if options.quick {
+                Length::Transactions(500)
+            } else {
+                Length::Seconds(4)
+            };
+            Tpcb { clients, length }.run(bench, step)
         }
-        Workload::E => single::run(bench, step, size(20_000, 4_000)),
+        Workload::E => single::run(bench, step, size(20_000, 2_000)),
         Workload::F => {
             let (rows, sizes) = (size(1_000_000, 100_000), options.sizes());
             Growth { rows, sizes }.run(bench, step)
         }
-        Workload::G => memory::run(bench, step, size(5_000_000, 300_000)),
-        Workload::H => session::run(bench, step, size(200_000, 30_000)),
+        Workload::G => memory::run(bench, step, size(5_000_000, 200_000)),
+        Workload::H => session::run(bench, step, size(200_000, 22_000)),
     }
 }
 

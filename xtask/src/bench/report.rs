@@ -44,30 +44,26 @@ impl Report {
             .iter()
             .map(|(name, value)| format!("{name} = {value}"))
             .collect();
-        let mut text = format!(
+        let commit = self.commit.as_ref();
+        let mut parts = vec![format!(
             "`{}`, {}{}\n\n{}\n\n{}\n",
             self.command,
             self.date,
-            self.commit
-                .as_ref()
-                .map_or(String::new(), |commit| format!(", commit {commit}")),
+            commit.map_or(String::new(), |commit| format!(", commit {commit}")),
             self.machine,
             settings.join(", ")
-        );
+        )];
         for workload in Workload::value_variants() {
             let tables = tables(&self.results, workload.letter());
             if !tables.is_empty() {
-                text += &format!(
-                    "\n## ({}) {}\n{tables}",
-                    workload.letter(),
-                    workload.title()
-                );
+                let (letter, title) = (workload.letter(), workload.title());
+                parts.push(format!("## ({letter}) {title}\n{tables}"));
             }
         }
         if !self.targets.is_empty() {
-            text += &format!("\n## Targets\n\n{}", targets(&self.targets));
+            parts.push(format!("## Targets\n\n{}", targets(&self.targets)));
         }
-        text
+        parts.join("\n")
     }
 
     /// Writes `table.md`, `results.json` and `chart.svg`.
@@ -209,14 +205,9 @@ fn aligned(rows: &[Vec<String>]) -> String {
         format!("|{}|\n", cells.join("|"))
     };
     let rule: Vec<String> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
-    let mut text = String::new();
-    for (at, row) in rows.iter().enumerate() {
-        text += &line(row);
-        if at == 0 {
-            text += &format!("|{}|\n", rule.join("|"));
-        }
-    }
-    text
+    let mut lines: Vec<String> = rows.iter().map(|row| line(row)).collect();
+    lines.insert(lines.len().min(1), format!("|{}|\n", rule.join("|")));
+    lines.concat()
 }
 
 #[cfg(test)]

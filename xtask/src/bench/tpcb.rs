@@ -1,8 +1,9 @@
 //! (d): pgbench's TPC-B with its four tables audited, as transactions a second.
 //!
 //! Each system has a database of its own for the whole workload. Under each combination of clients and
-//! `synchronous_commit`, short runs follow each other, system by system and round by round, after a
-//! checkpoint and a run that is not counted: the first touch of a page after a checkpoint writes all of it.
+//! `synchronous_commit`, short runs follow each other, system by system and round by round. Before them
+//! come a checkpoint, a touch of every page, for the first one after a checkpoint writes the whole page to
+//! the WAL, and a run that is not counted.
 
 use super::results::Unit;
 use super::system::System;
@@ -17,14 +18,22 @@ const TABLES: [&str; 4] = [
     "public.pgbench_tellers",
     "public.pgbench_history",
 ];
-/// As many branches as the most clients: fewer would make them wait for each other.
-const SCALE: &str = "16";
+/// Locks a row of each page of the only large table (61 rows fit).
+const TOUCH: &str =
+    "SELECT count(*) FROM (SELECT FROM pgbench_accounts WHERE aid % 61 = 0 FOR UPDATE) AS touched";
 const FILLED: &str = "tpcb";
+
+/// How long a run is.
+pub enum Length {
+    Seconds(u32),
+    /// Of each client.
+    Transactions(u32),
+}
 
 /// How long and with how many clients.
 pub struct Tpcb {
     pub clients: &'static [u32],
-    pub seconds: u32,
+    pub length: Length,
 }
 
 impl Tpcb {
@@ -32,7 +41,9 @@ impl Tpcb {
         step.progress("filling pgbench's tables");
         bench.server.copy("template0", FILLED)?;
         let mut init = bench.server.client("pgbench", FILLED);
-        init.args(["--initialize", "--quiet", "--scale", SCALE]);
+        // As many branches as the most clients: fewer would make them wait for each other.
+        let scale = self.clients.iter().max().copied().unwrap_or(1);
+        init.args(["--initialize", "--quiet", &format!("--scale={scale}")]);
         run::capture(&mut init)?;
         for system in &bench.systems {
             interrupt::check()?;
@@ -63,6 +74,10 @@ impl Tpcb {
         for system in &bench.systems {
             interrupt::check()?;
             step.progress(&format!("{case}: warming {}", system.name));
+            bench
+                .server
+                .session(&database(system))?
+                .batch_execute(TOUCH)?;
             self.tps(bench, system, commit, clients)?;
         }
         bench.in_turn(step, |bench, system| {
@@ -88,7 +103,10 @@ impl Tpcb {
         );
         command.args(["--no-vacuum", "--protocol=prepared", "--jobs=2"]);
         command.arg(format!("--client={clients}"));
-        command.arg(format!("--time={}", self.seconds));
+        command.arg(match self.length {
+            Length::Seconds(seconds) => format!("--time={seconds}"),
+            Length::Transactions(transactions) => format!("--transactions={transactions}"),
+        });
         Ok(pgbench::report(&run::capture(&mut command)?)?.tps)
     }
 }

@@ -72,16 +72,14 @@ fn is_whole(place: &Path, version: &str) -> bool {
 }
 
 fn package_versions(major: u16, purpose: Purpose) -> String {
-    let mut names = ["postgresql", "postgresql-server-dev", "postgresql-plperl"]
-        .map(|name| format!("{name}-{major}"))
-        .to_vec();
+    let of = |name: &str| format!("{name} {}\n", apt::version(name).unwrap_or_default());
+    let mut versions = ["postgresql", "postgresql-server-dev", "postgresql-plperl"]
+        .map(|name| of(&format!("{name}-{major}")))
+        .concat();
     if purpose == Purpose::Bench {
-        names.push(packages::table_log(major));
+        versions += &of(&packages::table_log(major));
     }
-    names
-        .iter()
-        .map(|name| format!("{name} {}\n", apt::version(name).unwrap_or_default()))
-        .collect()
+    versions
 }
 
 /// Makes the new copy beside the old one and takes its place only when it is whole.
