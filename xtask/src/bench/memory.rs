@@ -12,7 +12,7 @@ pub const CASE: &str = "UPDATE";
 const FILLED: &str = "memory";
 const ROUND: &str = "bench";
 
-/// Once for each system of ours: memory does not vary as time does.
+/// Once for each system: memory does not vary as time does.
 pub fn run(bench: &mut Bench, step: &mut Step, rows: u32) -> Result<()> {
     step.progress("filling the table");
     bench.server.copy("template0", FILLED)?;
@@ -21,7 +21,7 @@ pub fn run(bench: &mut Bench, step: &mut Step, rows: u32) -> Result<()> {
     client.batch_execute(&between(workload_sql!("orders", "insert"), 1, rows))?;
     client.batch_execute("VACUUM ANALYZE orders")?;
     drop(client);
-    for system in bench.unaudited_and_ours() {
+    for system in bench.unaudited_and_full() {
         interrupt::check()?;
         step.progress(&system.name);
         bench.server.copy(FILLED, ROUND)?;

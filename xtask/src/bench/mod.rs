@@ -208,11 +208,11 @@ fn measure(
             let length = if options.quick {
                 Length::Transactions(500)
             } else {
-                Length::Seconds(4)
+                Length::Seconds(2)
             };
             Tpcb { clients, length }.run(bench, step)
         }
-        Workload::E => single::run(bench, step, size(20_000, 2_000)),
+        Workload::E => single::run(bench, step, size(10_000, 2_000)),
         Workload::F => {
             let (rows, sizes) = (size(1_000_000, 100_000), options.sizes());
             Growth { rows, sizes }.run(bench, step)

@@ -30,7 +30,7 @@ impl Server {
     /// so ample that no checkpoint falls into a measurement, and autovacuum is off, for it would
     /// fall into some and not into others; VACUUM is called between measurements.
     pub fn start(workshop: &Workshop, quick: bool) -> Result<Self> {
-        let (max_wal, min_wal) = if quick { (6, 2) } else { (12, 4) };
+        let (max_wal, min_wal) = if quick { (6, 1) } else { (12, 2) };
         let settings = format!(
             "shared_buffers = '{}MB'\nmax_wal_size = '{max_wal}GB'\nmin_wal_size = '{min_wal}GB'\n\
              checkpoint_timeout = '1h'\nautovacuum = off\n",

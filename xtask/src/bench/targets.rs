@@ -100,24 +100,20 @@ fn growth_memory_session(results: &Results, sizes: &[u64], all: &mut Vec<Target>
             time,
         ));
     }
-    for system in [FULL, DIFF] {
-        let peak = |system| results.median("g", memory::CASE, system, Unit::Megabytes);
-        let beyond = peak(system)
-            .zip(peak(UNAUDITED))
-            .map(|(with, without)| with - without);
-        let what = format!("{system}, MB beyond the unaudited statement's peak");
-        all.extend(at_most("g", what, 64.0, beyond));
-    }
-    for system in [FULL, DIFF] {
-        let value = |case, unit| results.median("h", case, system, unit);
-        let both = |unit| value(session::END, unit).zip(value(session::START, unit));
-        let slower = both(Unit::MicrosPerStatement).map(|(end, start)| end / start);
-        let what = format!("{system}, latency at the end to that at the start");
-        all.extend(at_most("h", what, 1.1, slower));
-        let grown = both(Unit::Megabytes).map(|(end, start)| end - start);
-        let what = format!("{system}, MB that the session grew by");
-        all.extend(at_most("h", what, 1.0, grown));
-    }
+    let peak = |system| results.median("g", memory::CASE, system, Unit::Megabytes);
+    let beyond = peak(FULL)
+        .zip(peak(UNAUDITED))
+        .map(|(with, without)| with - without);
+    let what = format!("{FULL}, MB beyond the unaudited statement's peak");
+    all.extend(at_most("g", what, 64.0, beyond));
+    let value = |case, unit| results.median("h", case, FULL, unit);
+    let both = |unit| value(session::END, unit).zip(value(session::START, unit));
+    let slower = both(Unit::MicrosPerStatement).map(|(end, start)| end / start);
+    let what = format!("{FULL}, latency at the end to that at the start");
+    all.extend(at_most("h", what, 1.1, slower));
+    let grown = both(Unit::Megabytes).map(|(end, start)| end - start);
+    let what = format!("{FULL}, MB that the session grew by");
+    all.extend(at_most("h", what, 1.0, grown));
 }
 
 /// Total time ÷ (unaudited + storage floor), the median of the rounds' quotients.

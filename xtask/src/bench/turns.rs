@@ -2,7 +2,7 @@
 
 use super::results::Results;
 use super::server::Server;
-use super::system::System;
+use super::system::{FULL, System, UNAUDITED};
 use crate::interrupt;
 use crate::ui::Step;
 use anyhow::{Context, Result};
@@ -20,9 +20,9 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// The systems of the workloads that peers have no part in.
-    pub fn unaudited_and_ours(&self) -> Vec<System> {
-        let part = |system: &&System| !system.is_audited() || system.is_ours();
+    /// The systems of the workloads that peers have no part in. Of our modes the dearer one.
+    pub fn unaudited_and_full(&self) -> Vec<System> {
+        let part = |system: &&System| system.name == UNAUDITED || system.name == FULL;
         self.systems.iter().filter(part).cloned().collect()
     }
 
