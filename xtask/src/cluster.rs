@@ -3,7 +3,7 @@
 //! Invariant: whoever drops a temporary cluster stops its server and removes its files; what a
 //! killed process left behind is swept by the next one.
 
-use crate::layout::{Layout, ServerUser};
+use crate::layout::{Layout, ServerUser, clean_environment};
 use crate::run;
 use anyhow::{Context, Result, bail};
 use std::net::TcpListener;
@@ -80,10 +80,6 @@ impl Cluster {
         })
     }
 
-    pub fn bindir(&self) -> &Path {
-        &self.bindir
-    }
-
     pub fn home(&self) -> &Path {
         &self.home
     }
@@ -136,14 +132,32 @@ impl Cluster {
         Ok(())
     }
 
+    /// One of PostgreSQL's client programs, run as ourselves, for the superuser.
+    pub fn client_program(&self, name: &str, database: &str) -> Command {
+        let mut command = Command::new(self.bindir.join(name));
+        clean_environment(&mut command);
+        command
+            .env("PGHOST", self.sockets())
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "postgres")
+            .env("PGDATABASE", database);
+        command
+    }
+
     /// Connects as the superuser.
     pub fn connect(&self, database: &str) -> Result<postgres::Client> {
+        self.connect_with(database, "")
+    }
+
+    /// The same, with `-c name=value` settings for the session.
+    pub fn connect_with(&self, database: &str, settings: &str) -> Result<postgres::Client> {
         postgres::Config::new()
             .host_path(self.sockets())
             .port(self.port)
             .user("postgres")
             .dbname(database)
             .application_name("cargo xtask")
+            .options(settings)
             .connect(postgres::NoTls)
             .with_context(|| format!("cannot connect to the private cluster's database {database}"))
     }

@@ -2,12 +2,15 @@
 // clap shows these comments to people: no backticks around every name.
 #![allow(clippy::doc_markdown)]
 
+mod bench;
 mod cluster;
 mod demo;
 mod interrupt;
 mod layout;
+mod pgbench;
 mod run;
 mod setup;
+mod stats;
 mod test;
 mod ui;
 
@@ -68,6 +71,14 @@ enum Task {
         #[arg(last = true, value_name = "FILTER")]
         filters: Vec<String>,
     },
+    /// Measures what audit costs, against nothing and against other systems
+    #[command(after_help = "Examples:
+  cargo xtask bench                                   everything, in under 30 minutes
+  cargo xtask bench --quick                           a rough look, in under 3 minutes
+  cargo xtask bench --only a,e --systems pg_attest    two workloads, pg_attest against nothing
+  cargo xtask bench --only d --rounds 9               TPC-B with more rounds
+  cargo xtask bench --peer mine=mine.sql --only a     a system of your own; see bench/README.md")]
+    Bench(bench::Options),
     /// Installs and builds the tool set, and nothing else
     #[command(after_help = "Examples:
   cargo xtask setup
@@ -102,6 +113,11 @@ fn main() -> ExitCode {
 fn dispatch(arguments: Arguments) -> Result<bool> {
     interrupt::install()?;
     match arguments.command {
+        Task::Bench(options) => {
+            options.pg.map_or(Ok(()), test::check_major)?;
+            bench::run(&options)?;
+            Ok(true)
+        }
         Task::Demo { stop, clean, pg } => {
             pg.map_or(Ok(()), test::check_major)?;
             match (stop, clean) {

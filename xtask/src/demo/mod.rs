@@ -5,11 +5,10 @@ mod table;
 mod workload;
 
 use crate::cluster::Cluster;
-use crate::layout::{Layout, clean_environment};
+use crate::layout::Layout;
 use crate::setup::{self, MAJORS, Purpose, Workshop};
 use crate::{run, ui};
 use anyhow::{Context, Result, ensure};
-use std::process::Command;
 
 const NAME: &str = "demo";
 const DATABASE: &str = "demo";
@@ -95,21 +94,9 @@ fn find(layout: &Layout) -> Option<Cluster> {
     Cluster::open(layout, &bindir, NAME)
 }
 
-/// One of PostgreSQL's client programs, run as ourselves.
-fn client_program(cluster: &Cluster, name: &str, database: &str) -> Command {
-    let mut command = Command::new(cluster.bindir().join(name));
-    clean_environment(&mut command);
-    command
-        .env("PGHOST", cluster.sockets())
-        .env("PGPORT", cluster.port.to_string())
-        .env("PGUSER", "postgres")
-        .env("PGDATABASE", database);
-    command
-}
-
 fn story(cluster: &Cluster, layout: &Layout, client: &mut postgres::Client) -> Result<()> {
     // psql sends one statement after the other, so that each transaction has its own time.
-    let mut psql = client_program(cluster, "psql", DATABASE);
+    let mut psql = cluster.client_program("psql", DATABASE);
     psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file"]);
     psql.arg(layout.root.join("xtask/src/demo/story.sql"));
     run::logged(

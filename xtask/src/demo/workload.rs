@@ -3,11 +3,12 @@
 //! Two databases of one cluster, one of them audited, run in turn: what else the machine does
 //! meanwhile falls on both.
 
-use super::{DATABASE, client_program};
+use super::DATABASE;
 use crate::cluster::Cluster;
 use crate::layout::Layout;
-use crate::{run, ui};
-use anyhow::{Context, Result, ensure};
+use crate::stats::median;
+use crate::{pgbench, run, ui};
+use anyhow::{Result, ensure};
 use postgres::Client;
 
 const TABLES: [&str; 4] = [
@@ -24,16 +25,10 @@ const CLIENTS: &str = "4";
 const PAIRS: usize = 3;
 const SECONDS: &str = "4";
 
-/// What one run of pgbench says about itself.
-struct Tpcb {
-    transactions: i64,
-    tps: f64,
-}
-
 pub fn run(cluster: &Cluster, layout: &Layout, client: &mut Client) -> Result<()> {
     client.batch_execute(&format!("CREATE DATABASE {PLAIN}"))?;
     for database in [PLAIN, DATABASE] {
-        let mut init = client_program(cluster, "pgbench", database);
+        let mut init = cluster.client_program("pgbench", database);
         init.args(["--initialize", "--quiet", "--scale", SCALE]);
         let title = "Filling pgbench's tables (a million accounts)";
         run::logged(
@@ -124,9 +119,9 @@ fn tpcb(
     database: &str,
     seconds: &str,
     what: &str,
-) -> Result<Tpcb> {
+) -> Result<pgbench::Report> {
     let log = layout.log(&format!("pgbench-{database}"));
-    let mut bench = client_program(cluster, "pgbench", database);
+    let mut bench = cluster.client_program("pgbench", database);
     bench.args([
         "--no-vacuum",
         "--client",
@@ -137,8 +132,7 @@ fn tpcb(
         seconds,
     ]);
     run::logged(&format!("{what}, {seconds} s"), &log, &mut bench)?;
-    let text = std::fs::read_to_string(&log)?;
-    parse(&text).with_context(|| format!("cannot read pgbench's result in {}", log.display()))
+    pgbench::report(&std::fs::read_to_string(&log)?)
 }
 
 fn list(values: &[f64]) -> String {
@@ -147,27 +141,6 @@ fn list(values: &[f64]) -> String {
         .map(|tps| format!("{tps:.0}"))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn parse(text: &str) -> Option<Tpcb> {
-    let after = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix));
-    let first = |rest: &str| {
-        rest.split([' ', '/'])
-            .find(|word| !word.is_empty())
-            .map(str::to_owned)
-    };
-    Some(Tpcb {
-        transactions: first(after("number of transactions actually processed:")?)?
-            .parse()
-            .ok()?,
-        tps: first(after("tps =")?)?.parse().ok()?,
-    })
 }
 
 fn events(client: &mut Client) -> Result<i64> {
@@ -182,20 +155,4 @@ pub fn rebuilds(client: &mut Client, table: &str) -> Result<bool> {
     let query = include_str!("oracle.sql").replace(":table", table);
     let differing: i64 = client.query_one(&query, &[])?.get(0);
     Ok(differing == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pgbench_output_is_read() -> Result<()> {
-        let text = "number of transactions actually processed: 10203\n\
-                    latency average = 3.9 ms\n\
-                    tps = 1020.55 (without initial connection time)\n";
-        let result = parse(text).context("not read")?;
-        assert_eq!(result.transactions, 10_203);
-        assert!((result.tps - 1020.55).abs() < 0.001);
-        Ok(())
-    }
 }

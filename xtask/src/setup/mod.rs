@@ -3,6 +3,7 @@
 mod apt;
 mod cargo_pgrx;
 mod packages;
+pub mod peers;
 mod postgres;
 mod services;
 mod source;
@@ -19,12 +20,13 @@ use std::process::Command;
 pub const MAJORS: [u16; 4] = [15, 16, 17, 18];
 pub const DEFAULT_MAJOR: u16 = 15;
 
-/// What the tool set is for. A demo needs less, and has a PostgreSQL of its own, so that
-/// a test run never replaces the library under a running demo.
+/// What the tool set is for. Demo and benchmark need less, and each has a PostgreSQL of its own:
+/// a test run never replaces the library under them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Demo,
     Test,
+    Bench,
 }
 
 /// A tool set that is ready for one PostgreSQL major.
@@ -169,7 +171,7 @@ pub fn print_environment(major: u16) -> Result<()> {
     Ok(())
 }
 
-/// One setup, test or demo at a time in one checkout.
+/// One setup, test, demo or bench at a time in one checkout.
 fn lock(layout: &Layout) -> Result<File> {
     let folder = layout.target.join("xtask");
     std::fs::create_dir_all(&folder)?;

@@ -107,7 +107,25 @@ fn list(major: u16, purpose: Purpose, origin: Origin) -> Vec<String> {
             also(&["sudo"]);
         }
     }
+    if purpose == Purpose::Bench {
+        also(&["python3", "python3-venv"]);
+        let table_log = table_log(major);
+        if origin == Origin::Packages && obtainable(&table_log) {
+            all.push(table_log);
+        }
+    }
     all
+}
+
+/// The package of the benchmark's peer table_log; not every distribution has it for every major.
+pub fn table_log(major: u16) -> String {
+    format!("postgresql-{major}-tablelog")
+}
+
+/// Whether a package is installed or can be, after fetching apt's lists where there are none.
+fn obtainable(package: &str) -> bool {
+    let there = || apt::version(package).is_some() || apt::offers(package);
+    there() || (apt::update().is_ok() && there())
 }
 
 /// Elsewhere than on Debian and Ubuntu nothing can be installed; say what is needed.

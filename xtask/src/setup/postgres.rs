@@ -4,7 +4,7 @@
 //! `/usr/lib/postgresql/15` and `/usr/share/postgresql/15` in another folder is a PostgreSQL of
 //! its own, and an ordinary user may install extensions into it.
 
-use super::packages::Origin;
+use super::packages::{self, Origin};
 use super::{Purpose, apt, source};
 use crate::{layout::Layout, run};
 use anyhow::{Context, Result, bail};
@@ -20,7 +20,7 @@ pub fn ensure(layout: &Layout, major: u16, purpose: Purpose, origin: Origin) -> 
     let bindir = place.join(bindir(major));
     match origin {
         Origin::Packages => {
-            let version = package_versions(major);
+            let version = package_versions(major, purpose);
             if is_whole(&place, &version) {
                 return Ok(bindir);
             }
@@ -52,6 +52,7 @@ pub fn name(major: u16, purpose: Purpose) -> String {
     match purpose {
         Purpose::Test => major.to_string(),
         Purpose::Demo => format!("{major}-demo"),
+        Purpose::Bench => format!("{major}-bench"),
     }
 }
 
@@ -70,11 +71,15 @@ fn is_whole(place: &Path, version: &str) -> bool {
     std::fs::read_to_string(place.join(STAMP)).is_ok_and(|stamp| stamp == version)
 }
 
-fn package_versions(major: u16) -> String {
-    ["postgresql", "postgresql-server-dev", "postgresql-plperl"]
-        .map(|name| format!("{name}-{major}"))
-        .map(|name| format!("{name} {}\n", apt::version(&name).unwrap_or_default()))
-        .concat()
+fn package_versions(major: u16, purpose: Purpose) -> String {
+    let of = |name: &str| format!("{name} {}\n", apt::version(name).unwrap_or_default());
+    let mut versions = ["postgresql", "postgresql-server-dev", "postgresql-plperl"]
+        .map(|name| of(&format!("{name}-{major}")))
+        .concat();
+    if purpose == Purpose::Bench {
+        versions += &of(&packages::table_log(major));
+    }
+    versions
 }
 
 /// Makes the new copy beside the old one and takes its place only when it is whole.

@@ -1,0 +1,1 @@
+DELETE FROM wide WHERE id BETWEEN :first AND :last
