@@ -16,6 +16,7 @@ mod docs;
 mod dump; // 34
 mod executor; // 16, 22
 mod extension; // 35, 38
+mod indexes; // 36
 mod memory; // 29, 30
 mod pooling;
 mod replication; // 23

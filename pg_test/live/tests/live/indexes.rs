@@ -1,0 +1,135 @@
+//! The log's indexes after many entries at once: complete, in order, and the same after a crash.
+
+use std::thread;
+
+use anyhow::{Result, ensure};
+use live_tests::database::Database;
+use live_tests::{Sql, oracle, own_cluster, shared};
+
+/// Statements whose row keys come in every order: ascending, descending, scattered, all alike but for their ends, long, missing.
+const STATEMENTS: [&str; 9] = [
+    "INSERT INTO t SELECT g::text FROM generate_series(1, 3000) g",
+    "INSERT INTO t SELECT md5(g::text) FROM generate_series(1, 3000) g",
+    "INSERT INTO t SELECT 'a key that begins like all others ' || g FROM generate_series(3000, 1, -1) g",
+    "INSERT INTO t SELECT repeat('long', 60) || md5(g::text) FROM generate_series(1, 2000) g",
+    "UPDATE t SET v = v + 1",
+    "INSERT INTO n SELECT g FROM generate_series(1, 3000) g",
+    "UPDATE t SET k = 'new' || k WHERE k < '5'",
+    "UPDATE t SET v = v + 1 WHERE k > 'a'",
+    "DELETE FROM t WHERE k LIKE '%7%'",
+];
+
+const WRITERS: [&str; 3] = ["x", "y", "z"];
+
+/// Each writer has its own tables `t_…` and `n_…`: what they share is the log.
+fn schema(db: &Database) -> Result<()> {
+    let mut client = db.connect()?;
+    for writer in WRITERS {
+        client.run(&format!(
+            "CREATE TABLE t_{writer} (k text PRIMARY KEY, v int NOT NULL DEFAULT 0);
+             CREATE TABLE n_{writer} (v int);
+             SELECT audit.attach('t_{writer}'), audit.attach('n_{writer}')"
+        ))?;
+    }
+    Ok(())
+}
+
+/// One writer: all statements, with ids in force for half of them.
+fn write(db: &Database, writer: &str) -> Result<()> {
+    let mut client = db.connect()?;
+    for (position, statement) in STATEMENTS.iter().enumerate() {
+        let statement = statement
+            .replace(" t ", &format!(" t_{writer} "))
+            .replace(" n ", &format!(" n_{writer} "));
+        let request = if position % 2 == 0 { writer } else { "" };
+        client.run(&format!(
+            "SET audit.request_id = '{request}'; SET audit.process_id = '{request}'; {statement}"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Every index agrees with its heap, in both directions, and finds what a scan of the heap finds.
+fn sound(db: &Database) -> Result<()> {
+    let mut client = db.connect()?;
+    client.run("CREATE EXTENSION IF NOT EXISTS amcheck")?;
+    let checked = client.number(
+        "SELECT count(*) FROM (SELECT bt_index_parent_check(i.indexrelid, true, true)
+             FROM pg_inherits h JOIN pg_index i ON i.indrelid = h.inhrelid
+             WHERE h.inhparent = 'audit.audit_events'::regclass OFFSET 0) checked",
+    )?;
+    ensure!(checked >= 8, "only {checked} indexes were there to check");
+    for lookup in [
+        "count(*) FROM audit.audit_events WHERE event_id BETWEEN 100 AND 90000",
+        "count(*) FROM audit.audit_events WHERE table_oid = 't_x'::regclass AND row_key > 'a'",
+        "count(*) FROM audit.audit_events WHERE request_id = 'x'",
+        "count(*) FROM audit.audit_events WHERE process_id = 'y'",
+    ] {
+        let by_index = client.number(&format!(
+            "SET enable_seqscan = off; SET enable_bitmapscan = on; SELECT {lookup}"
+        ))?;
+        let by_heap = client.number(&format!(
+            "SET enable_seqscan = on; SET enable_indexscan = off; SET enable_indexonlyscan = off;
+             SET enable_bitmapscan = off; SELECT {lookup}"
+        ))?;
+        ensure!(
+            by_index == by_heap && by_heap > 0,
+            "{by_index} by index, {by_heap} by heap: {lookup}"
+        );
+    }
+    for writer in WRITERS {
+        oracle::check(&mut client, &format!("t_{writer}"))?;
+        oracle::check(&mut client, &format!("n_{writer}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn entries_of_writers_side_by_side_are_complete_and_in_order() {
+    shared(|db| {
+        schema(db)?;
+        thread::scope(|scope| -> Result<()> {
+            let writers = WRITERS.map(|writer| scope.spawn(move || write(db, writer)));
+            for writer in writers {
+                writer.join().expect("a writer panicked")?;
+            }
+            Ok(())
+        })?;
+        sound(db)
+    });
+}
+
+/// Replay compares every page that it restores with the image that the server had when it wrote the record.
+#[test]
+fn recovery_restores_the_very_pages() {
+    own_cluster(&[("wal_consistency_checking", "all")], |db| {
+        schema(db)?;
+        db.connect()?.run("CHECKPOINT")?;
+        for writer in WRITERS {
+            write(db, writer)?;
+        }
+        db.cluster().kill_postmaster()?;
+        db.cluster().start()?;
+        sound(db)
+    });
+}
+
+/// A sequence that somebody set back must not bring an id twice: the primary key refuses, however many entries come at once.
+#[test]
+fn an_event_id_that_is_there_already_is_refused() {
+    shared(|db| {
+        schema(db)?;
+        let mut client = db.connect()?;
+        client.run("INSERT INTO n_x SELECT generate_series(1, 500)")?;
+        for rows in [1, 400] {
+            client.run("SELECT setval('audit.audit_events_event_id_seq', 1, false)")?;
+            client.refused(
+                "23505",
+                &format!("INSERT INTO n_x SELECT generate_series(1, {rows})"),
+            )?;
+        }
+        let kept = client.number("SELECT count(*) FROM n_x")?;
+        ensure!(kept == 500, "{kept} rows");
+        Ok(())
+    });
+}
