@@ -5,7 +5,7 @@
 
 use super::context::Context;
 use crate::pg::datum::Varlena;
-use crate::pg::heap::Field;
+use crate::pg::tuple::Field;
 use pgrx::pg_sys;
 
 /// The columns of `audit.audit_events`, in order: fixed-width ones first, so that nothing is lost to alignment.

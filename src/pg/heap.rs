@@ -8,6 +8,7 @@ use super::index_plan::IndexPlans;
 use super::memory::Context;
 use super::relation::OpenRelation;
 use super::slot::clear;
+use super::tuple::{self, Field};
 use super::unwinding;
 use pgrx::pg_sys;
 use std::ptr;
@@ -23,19 +24,6 @@ fn ring_threshold() -> usize {
     // SAFETY: set at server start.
     let buffers = unsafe { pg_sys::NBuffers };
     buffers.unsigned_abs() as usize * pg_sys::BLCKSZ as usize / 8
-}
-
-/// A field of a row to be appended.
-#[derive(Clone, Copy)]
-pub enum Field<'a> {
-    Null,
-    Int8(i64),
-    Int4(i32),
-    Oid(pg_sys::Oid),
-    /// A whole varlena value, header included.
-    Varlena(&'a [u8]),
-    /// 16 bytes.
-    Uuid(&'a [u8; 16]),
 }
 
 /// Appends rows to one open table.
@@ -80,29 +68,11 @@ impl Appender {
 
     /// Adds a row; `fields` are the table's columns in order, of their types.
     pub fn append<const N: usize>(&mut self, fields: &[Field<'_>; N]) {
-        let mut values = [pg_sys::Datum::from(0usize); N];
-        let mut nulls = [false; N];
-        for (position, field) in fields.iter().enumerate() {
-            values[position] = match field {
-                Field::Null => {
-                    nulls[position] = true;
-                    continue;
-                }
-                Field::Int8(value) => pg_sys::Datum::from(*value),
-                Field::Int4(value) => pg_sys::Datum::from(*value),
-                Field::Oid(value) => pg_sys::Datum::from(*value),
-                Field::Varlena(bytes) => pg_sys::Datum::from(bytes.as_ptr()),
-                Field::Uuid(bytes) => pg_sys::Datum::from(bytes.as_ptr()),
-            };
-        }
         let raw = self.table.raw();
-        // SAFETY: the arrays have one entry per column (the writer checked the table's shape); heap_form_tuple copies.
+        // SAFETY: an open table; the tuple was just made.
         let length = unsafe {
             debug_assert_eq!((*(*raw).rd_att).natts as usize, N);
-            let tuple = self.batch.run(|| {
-                pg_sys::heap_form_tuple((*raw).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr())
-            });
-            (*tuple).t_tableOid = (*raw).rd_id;
+            let tuple = tuple::form(&self.batch, (*raw).rd_id, fields);
             self.tuples.push(tuple);
             (*tuple).t_len as usize
         };

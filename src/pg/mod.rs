@@ -39,6 +39,7 @@ pub mod role;
 pub mod scan;
 pub mod slot;
 pub mod trigger;
+pub mod tuple;
 pub mod tuplestore;
 pub mod xact;
 
