@@ -5,9 +5,14 @@
 //! Nothing here does input or output: tiles come through [`tile::TileReader`], everything else as bytes and text.
 //! Parsers accept exactly what the format allows, never panic, and bound what they allocate by their input.
 
+pub mod checkpoint;
+mod cosignature;
 pub mod encoding;
 mod error;
 pub mod hash;
+pub mod note;
+pub mod proof;
+mod text;
 pub mod tile;
 pub mod tree;
 
