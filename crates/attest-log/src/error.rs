@@ -13,6 +13,10 @@ pub enum Error {
     HalfErased { left: &'static str },
     #[error("the list's encoding is broken at byte {at}")]
     BrokenList { at: usize },
+    #[error("{field} is not UTF-8")]
+    NotUtf8 { field: &'static str },
+    #[error("the line is not an event: {why}")]
+    EventLine { why: String },
     #[error(
         "leaf data is {length} bytes long instead of {}",
         crate::encoding::LeafData::LENGTH

@@ -10,6 +10,7 @@ mod cosignature;
 pub mod encoding;
 mod error;
 pub mod hash;
+pub mod json_line;
 pub mod note;
 pub mod proof;
 mod text;
