@@ -95,10 +95,13 @@ impl Note {
         self.add(key.sign(&self.text, time));
     }
 
-    /// Adds a signature line made elsewhere, unless the note has it already.
+    /// Adds a signature line made elsewhere, in place of one by the same key.
     pub fn add(&mut self, signature: Signature) {
-        if !self.signatures.contains(&signature) {
-            self.signatures.push(signature);
+        let same =
+            |line: &&mut Signature| line.name == signature.name && line.key_id == signature.key_id;
+        match self.signatures.iter_mut().find(same) {
+            Some(line) => *line = signature,
+            None => self.signatures.push(signature),
         }
     }
 

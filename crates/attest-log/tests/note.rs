@@ -67,11 +67,7 @@ fn a_log_and_a_witness_sign_one_checkpoint() {
     note.sign(&log, 0);
     note.sign(&witness, 1_700_000_000);
     note.sign(&log, 0);
-    assert_eq!(
-        note.signatures().len(),
-        2,
-        "the same line is not added twice"
-    );
+    assert_eq!(note.signatures().len(), 2, "a key signs once");
     let note = Note::parse(&note.to_string()).unwrap();
     let keys = [witness.verifier(), log.verifier()];
     let verified = note.verify(&keys).unwrap();

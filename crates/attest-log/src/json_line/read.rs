@@ -17,7 +17,8 @@ pub struct LineReader {
 /// A value as it was found.
 #[derive(Debug, Clone, Copy)]
 enum Value<'a> {
-    Integer(i128),
+    Negative(i64),
+    Natural(u64),
     InLine(&'a [u8]),
     /// From, to in [`LineReader::unescaped`].
     Unescaped(usize, usize),
@@ -114,19 +115,24 @@ impl<'a> Found<'a> {
         Ok((self.integer(LEAF_INDEX)?, event))
     }
 
-    fn integer<T: TryFrom<i128>>(&self, column: impl Into<usize>) -> Result<T, &'static str> {
+    fn integer<T: TryFrom<i64> + TryFrom<u64>>(
+        &self,
+        column: impl Into<usize>,
+    ) -> Result<T, &'static str> {
         let column = column.into();
-        match self.values[column] {
-            Some(Value::Integer(value)) => value.try_into().map_err(|_| KEYS[column].0),
-            _ => Err(KEYS[column].0),
-        }
+        let value = match self.values[column] {
+            Some(Value::Negative(value)) => value.try_into().ok(),
+            Some(Value::Natural(value)) => value.try_into().ok(),
+            _ => None,
+        };
+        value.ok_or(KEYS[column].0)
     }
 
     fn text(&self, column: impl Into<usize>) -> Option<&'a [u8]> {
         match self.values[column.into()]? {
             Value::InLine(text) => Some(text),
             Value::Unescaped(from, to) => self.reader.unescaped.get(from..to),
-            Value::Integer(_) | Value::List => None,
+            Value::Negative(_) | Value::Natural(_) | Value::List => None,
         }
     }
 
@@ -183,7 +189,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, '_, 'de> {
         while let Some(column) = map.next_key_seed(KeySeed { next })? {
             let (key, form) = KEYS[column];
             let value = match form {
-                Form::Integer => Value::Integer(map.next_value()?),
+                Form::Integer => map.next_value_seed(IntegerSeed)?,
                 Form::Text | Form::Hex => map.next_value_seed(TextSeed {
                     unescaped: &mut self.reader.unescaped,
                 })?,
@@ -225,6 +231,33 @@ impl Visitor<'_> for KeySeed {
             .chain(0..self.next)
             .find(|column| KEYS[*column].0 == key)
             .ok_or_else(|| E::custom(format_args!("unknown key {key:.40}")))
+    }
+}
+
+/// A number.
+struct IntegerSeed;
+
+impl<'de> DeserializeSeed<'de> for IntegerSeed {
+    type Value = Value<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value<'de>, D::Error> {
+        json.deserialize_u64(self)
+    }
+}
+
+impl<'de> Visitor<'de> for IntegerSeed {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an integer")
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Natural(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Negative(value))
     }
 }
 
