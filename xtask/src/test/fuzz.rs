@@ -1,7 +1,7 @@
 //! The stage fuzz: every target of `crates/attest-log/fuzz` for a bounded time, coverage-guided (libFuzzer).
 //!
 //! Plain cargo with the flags that cargo-fuzz sets, less the sanitizer, which needs a nightly toolchain and has little to
-//! say to code without `unsafe`. `cargo fuzz run TARGET --fuzz-dir crates/attest-log/fuzz` works as well.
+//! say to code without `unsafe`. `cargo fuzz run --sanitizer none TARGET` in `crates/attest-log` works as well.
 
 use super::count::Count;
 use crate::setup::Workshop;
