@@ -2,6 +2,7 @@
 
 use super::{DEFAULT_MAJOR, MAJORS, Purpose, apt, source};
 use crate::layout::{Layout, is_root};
+use crate::run;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -24,21 +25,41 @@ pub fn ensure(major: u16, purpose: Purpose) -> Result<Origin> {
         return Ok(Origin::PgrxDownload);
     }
     let origin = origin(major)?;
-    let missing: Vec<String> = list(major, purpose, origin)
-        .into_iter()
-        .filter(|p| apt::version(p).is_none())
-        .collect();
-    if !missing.is_empty() {
-        if !missing.iter().all(|package| apt::offers(package)) {
-            apt::update()?;
-        }
-        if apt::install(&missing).is_err() {
-            // The lists may name versions that the mirror has replaced since.
-            apt::update()?;
-            apt::install(&missing)?;
-        }
-    }
+    install_missing(list(major, purpose, origin))?;
     Ok(origin)
+}
+
+/// What the interop tests run beside cargo.
+pub fn ensure_python() -> Result<()> {
+    let ready =
+        |program: &str, arguments: &[&str]| run::succeeds(Command::new(program).args(arguments));
+    // A Python of one's own, pyenv's for one, is as good as the distribution's.
+    if ready("python3", &["-c", "import ensurepip, venv"]) && ready("openssl", &["version"]) {
+        return Ok(());
+    }
+    if !apt::present() {
+        bail!("the interop tests need python3 (3.11 or later, with venv) and openssl");
+    }
+    install_missing(["python3", "python3-venv", "openssl"].map(str::to_owned))
+}
+
+fn install_missing(packages: impl IntoIterator<Item = String>) -> Result<()> {
+    let missing: Vec<String> = packages
+        .into_iter()
+        .filter(|package| apt::version(package).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !missing.iter().all(|package| apt::offers(package)) {
+        apt::update()?;
+    }
+    if apt::install(&missing).is_err() {
+        // The lists may name versions that the mirror has replaced since.
+        apt::update()?;
+        apt::install(&missing)?;
+    }
+    Ok(())
 }
 
 fn origin(major: u16) -> Result<Origin> {

@@ -2,6 +2,8 @@
 
 mod cargo_stages;
 mod count;
+mod fuzz;
+mod interop;
 mod regress;
 
 use crate::setup::{Purpose, Workshop};
@@ -19,6 +21,10 @@ pub enum Stage {
     Clippy,
     /// Tests of the crates that need no PostgreSQL
     Unit,
+    /// Other people's software judges the log's formats (on the default major alone)
+    Interop,
+    /// Every parser of the log's formats under a fuzzer for a while (on the default major alone)
+    Fuzz,
     /// Tests inside PostgreSQL: cargo pgrx test
     Pgrx,
     /// Builds the extension and installs it into the private PostgreSQL
@@ -36,6 +42,11 @@ impl Stage {
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
             .unwrap_or_default()
+    }
+
+    /// These have nothing to do with PostgreSQL's major.
+    fn once(self) -> bool {
+        matches!(self, Self::Clippy | Self::Interop | Self::Fuzz)
     }
 
     /// These run against the extension as the install stage left it.
@@ -102,7 +113,7 @@ fn stages(options: &Options) -> Vec<Stage> {
         .iter()
         .copied()
         .filter(wanted)
-        .filter(|stage| *stage != Stage::Clippy || options.major == crate::setup::DEFAULT_MAJOR)
+        .filter(|stage| !stage.once() || options.major == crate::setup::DEFAULT_MAJOR)
         .collect()
 }
 
@@ -118,6 +129,8 @@ fn run_stage(
         Stage::Fmt => cargo_stages::fmt(workshop, step),
         Stage::Clippy => cargo_stages::clippy(workshop, step),
         Stage::Unit => cargo_stages::unit(workshop, step, filters),
+        Stage::Interop => interop::run(workshop, step),
+        Stage::Fuzz => fuzz::run(workshop, step),
         Stage::Pgrx => cargo_stages::pgrx(workshop, step, filters),
         Stage::Install => cargo_stages::install(workshop, step),
         Stage::Regress => regress::run(workshop, step, &regress::SQL, options),
