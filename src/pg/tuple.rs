@@ -128,10 +128,10 @@ fn is_short(bytes: &[u8]) -> bool {
     bytes[0] & 1 == 1
 }
 
-/// A 4-byte header of a value that is not compressed.
+/// A 4-byte header of a value that is not compressed: both of its lowest bits are 0.
 #[cfg(target_endian = "little")]
 fn is_plain(bytes: &[u8]) -> bool {
-    bytes[0] & 3 == 0
+    bytes[0].trailing_zeros() >= 2
 }
 
 #[cfg(target_endian = "little")]

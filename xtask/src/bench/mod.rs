@@ -103,9 +103,9 @@ pub struct Options {
     /// (f) also at 50,000,000 events: 10 minutes and 60 GB more
     #[arg(long)]
     huge: bool,
-    /// How often each system is measured
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
+    /// How often each system is measured; without it 5 times, with --quick 3
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// PostgreSQL major; without it, 15 or what the distribution packages
     #[arg(long, value_name = "MAJOR")]
     pub pg: Option<u16>,
@@ -116,9 +116,14 @@ impl Options {
         self.only.is_empty() || self.only.contains(&workload)
     }
 
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 3 } else { 5 })
+    }
+
     /// Whether this is the run whose results the project keeps.
     fn is_whole(&self) -> bool {
-        !self.quick && self.only.is_empty() && self.systems.is_empty()
+        let all = self.only.is_empty() && self.systems.is_empty() && self.peer.is_empty();
+        all && !self.quick && self.rounds() >= 5
     }
 
     /// The sizes of (f), in events.
@@ -159,7 +164,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut bench = Bench {
         server,
         systems,
-        rounds: options.rounds,
+        rounds: options.rounds(),
         results: Results::default(),
     };
     for workload in Workload::value_variants() {
@@ -173,6 +178,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     let report = Report {
         command: command(),
+        quick: options.quick,
         date,
         commit: commit(&workshop.layout),
         machine: machine::describe(),

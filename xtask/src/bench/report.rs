@@ -25,6 +25,8 @@ const UNITS: [Unit; 7] = [
 pub struct Report {
     /// As it was typed.
     pub command: String,
+    /// Whether the sizes are smaller than the titles say.
+    pub quick: bool,
     /// When it began, in UTC.
     pub date: String,
     /// The commit of the checkout; with a mark when it was changed.
@@ -46,8 +48,13 @@ impl Report {
             .collect();
         let commit = self.commit.as_ref();
         let mut parts = vec![format!(
-            "`{}`, {}{}\n\n{}\n\n{}\n",
+            "`{}`{}, {}{}\n\n{}\n\n{}\n",
             self.command,
+            if self.quick {
+                " (a quick run: sizes are a tenth of what the titles say, or less)"
+            } else {
+                ""
+            },
             self.date,
             commit.map_or(String::new(), |commit| format!(", commit {commit}")),
             self.machine,

@@ -6,6 +6,7 @@
 //! the WAL, and a run that is not counted.
 
 use super::results::Unit;
+use super::server::CONTEXT;
 use super::system::System;
 use super::turns::Bench;
 use crate::ui::Step;
@@ -29,6 +30,9 @@ pub enum Length {
     /// Of each client.
     Transactions(u32),
 }
+
+/// Of the run that is not counted.
+const WARM: Length = Length::Transactions(500);
 
 /// How long and with how many clients.
 pub struct Tpcb {
@@ -78,37 +82,36 @@ impl Tpcb {
                 .server
                 .session(&database(system))?
                 .batch_execute(TOUCH)?;
-            self.tps(bench, system, commit, clients)?;
+            tps(bench, system, commit, clients, &WARM)?;
         }
         bench.in_turn(step, |bench, system| {
-            let tps = self.tps(bench, system, commit, clients)?;
+            let tps = tps(bench, system, commit, clients, &self.length)?;
             bench.results.add("d", &case, &system.name, Unit::Tps, tps);
             Ok(())
         })
     }
+}
 
-    /// One run. The two small tables, whose rows change all the time, are vacuumed before, as
-    /// pgbench itself does.
-    fn tps(&self, bench: &Bench, system: &System, commit: &str, clients: u32) -> Result<f64> {
-        let database = database(system);
-        bench
-            .server
-            .session(&database)?
-            .batch_execute("VACUUM pgbench_branches, pgbench_tellers")?;
-        let mut command = bench.server.client("pgbench", &database);
-        let context = super::server::CONTEXT;
-        command.env(
-            "PGOPTIONS",
-            format!("{context} -c synchronous_commit={commit}"),
-        );
-        command.args(["--no-vacuum", "--protocol=prepared", "--jobs=2"]);
-        command.arg(format!("--client={clients}"));
-        command.arg(match self.length {
-            Length::Seconds(seconds) => format!("--time={seconds}"),
-            Length::Transactions(transactions) => format!("--transactions={transactions}"),
-        });
-        Ok(pgbench::report(&run::capture(&mut command)?)?.tps)
-    }
+/// One run. The two small tables, whose rows change all the time, are vacuumed before, as pgbench
+/// itself does.
+fn tps(bench: &Bench, system: &System, commit: &str, clients: u32, length: &Length) -> Result<f64> {
+    let database = database(system);
+    bench
+        .server
+        .session(&database)?
+        .batch_execute("VACUUM pgbench_branches, pgbench_tellers")?;
+    let mut command = bench.server.client("pgbench", &database);
+    command.env(
+        "PGOPTIONS",
+        format!("{CONTEXT} -c synchronous_commit={commit}"),
+    );
+    command.args(["--no-vacuum", "--protocol=prepared", "--jobs=2"]);
+    command.arg(format!("--client={clients}"));
+    command.arg(match length {
+        Length::Seconds(seconds) => format!("--time={seconds}"),
+        Length::Transactions(transactions) => format!("--transactions={transactions}"),
+    });
+    Ok(pgbench::report(&run::capture(&mut command)?)?.tps)
 }
 
 /// The name of one combination.
