@@ -96,4 +96,87 @@ mod tests {
             0
         );
     }
+
+    /// The leaf of an event hashes its JSON as `jsonb_out` prints it: of each event, the payload's commitment is computed here from
+    /// the text that SQL shows.
+    #[pg_test]
+    fn json_in_leaves_is_what_postgresql_prints() {
+        Spi::run(
+            "SET LOCAL timezone = 'UTC'; CREATE TABLE probe (id int PRIMARY KEY, j jsonb); SELECT audit.attach('probe'); \
+             INSERT INTO probe SELECT row_number() OVER (), j::jsonb FROM unnest(ARRAY[ \
+               'null', 'true', 'false', '\"\"', '[]', '{}', '[[]]', '[{}, [], {\"a\": []}]', '{\"\": {\"\": [1, \"1\", null]}}', \
+               '\"\\u0001\\b\\f\\n\\r\\t\\\"\\\\/é\\u001f\\u007f\"', '0', '-0', '0.0', '-0.000', '1', '-1', '10', '9999', '10000', '100000000', \
+               '1.5', '1.50', '-12345.678900', '0.00001', '1e-20', '-1e20', '1e1000', '1.000e-1000', '12345678901234567890123456789.123456789', \
+               '[1, [2, [3, [4, [5, [6]]]]]]']) j; \
+             INSERT INTO probe SELECT 1000 + g, to_jsonb(g * power(10, g % 37 - 18)::numeric * CASE WHEN g % 2 = 0 THEN 1 ELSE -1 END) \
+               FROM generate_series(1, 500) g; \
+             INSERT INTO probe SELECT 2000 + n, (SELECT jsonb_object_agg('k' || i, CASE i % 4 WHEN 0 THEN to_jsonb(i) WHEN 1 THEN to_jsonb(repeat('x', i)) \
+               WHEN 2 THEN 'null' ELSE jsonb_build_array(i, i / 3.0) END) FROM generate_series(1, n) i) FROM generate_series(1, 120) n; \
+             INSERT INTO probe VALUES (3000, (SELECT (repeat('[', 200) || '7' || repeat(']', 200))::jsonb))",
+        )
+        .expect("the probe runs");
+        let wrong: Option<i64> = Spi::get_one(
+            "SELECT count(*) FROM audit.audit_events e, \
+               LATERAL (SELECT convert_to(new_values::text, 'UTF8') AS json, convert_to(row_key, 'UTF8') AS key) t \
+             WHERE table_name = 'probe' AND operation = 'insert' AND substr(audit.event_leaf(event_id), 75, 32) IS DISTINCT FROM \
+               sha256(convert_to(E'pg_attest/payload/v1\\n', 'UTF8') || uuid_send(salt) \
+                      || '\\x000c' || int4send(length(key)) || key || '\\x000f' || int4send(length(json)) || json)",
+        )
+        .expect("the comparison runs");
+        assert_eq!(wrong, Some(0));
+        let compared: Option<i64> = Spi::get_one(
+            "SELECT count(*) FROM audit.audit_events WHERE table_name = 'probe' AND operation = 'insert'",
+        )
+        .expect("the count runs");
+        assert!(
+            compared > Some(600),
+            "only {compared:?} events were compared"
+        );
+    }
+
+    /// A backlog that does not fit into memory comes out in the same order as one that does.
+    #[pg_test]
+    fn backlogs_are_sorted_on_disk() {
+        use crate::ledger::grow::NewLeaf;
+        use crate::ledger::order::{Due, Sorter};
+        let mut seed = 7u64;
+        let mut random = |below: u64| {
+            // Knuth's MMIX generator
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let events: Vec<Due> = (0..5000)
+            .map(|event_id| Due {
+                xact_id: random(40),
+                statement_id: i32::try_from(random(5)).expect("small"),
+                leaf: NewLeaf {
+                    event_id,
+                    hash: [u8::try_from(random(256)).expect("a byte"); 32],
+                },
+            })
+            .collect();
+        let sorted = |in_memory: usize| -> Vec<_> {
+            let mut sorter = Sorter::keeping(in_memory);
+            for due in &events {
+                sorter.push(*due);
+            }
+            assert_eq!(sorter.len(), 5000);
+            let key = |due: Due| {
+                (
+                    due.xact_id,
+                    due.statement_id,
+                    due.leaf.event_id,
+                    due.leaf.hash,
+                )
+            };
+            sorter.into_sorted().map(key).collect()
+        };
+        let expected = sorted(10_000);
+        assert!(expected.is_sorted());
+        for in_memory in [50, 1000, 4999] {
+            assert_eq!(sorted(in_memory), expected, "{in_memory} in memory");
+        }
+    }
 }

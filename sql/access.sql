@@ -10,17 +10,22 @@ DECLARE
         WHEN 'reader' THEN ARRAY[
             'GRANT SELECT ON audit.audit_events, audit.attachments, audit.attachment, audit.attached_schema TO %I',
             'GRANT SELECT ON audit.audit_events_default TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass) TO %I']
+            'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass), audit.unsealed(), audit.sealer_state() TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I']
+        WHEN 'witness' THEN ARRAY[
+            'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.tile, audit.checkpoint_body, audit.checkpoint_note, audit.consistency_proof, audit.add_signature, audit.add_timestamp TO %I']
         WHEN 'writer' THEN ARRAY[
             'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context() TO %I']
         WHEN 'admin' THEN ARRAY[
-            'GRANT EXECUTE ON FUNCTION audit.attach, audit.attach_with, audit.detach, audit.attach_schema, audit.attach_schema_with, audit.detach_schema, audit.maintain() TO %I']
+            'GRANT EXECUTE ON FUNCTION audit.attach, audit.attach_with, audit.detach, audit.attach_schema, audit.attach_schema_with, audit.detach_schema, audit.maintain(), audit.seal() TO %I']
     END;
     statement text;
 BEGIN
     IF grants IS NULL THEN
         RAISE EXCEPTION 'unknown access "%"', access
-            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Access is given by kind.', HINT = 'It is one of reader, writer, admin.';
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Access is given by kind.', HINT = 'It is one of reader, writer, witness, admin.';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
         RAISE EXCEPTION 'role "%" does not exist', role_name
@@ -34,5 +39,5 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION audit.grant_access IS 'Gives a role access: reader (the log and its state), writer (setting context, writing application events), admin (reader, and attaching tables it owns, upkeep). For superusers';
+COMMENT ON FUNCTION audit.grant_access IS 'Gives a role access: reader (the log and its state), writer (setting context, writing application events), witness (the tree and its checkpoints without the events, and signing), admin (reader, and attaching tables it owns, upkeep). For superusers';
 REVOKE ALL ON FUNCTION audit.grant_access FROM PUBLIC;

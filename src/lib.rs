@@ -4,6 +4,8 @@
 //! - `attach`: which tables are audited, and how; DDL followed and recorded
 //! - `table_plan`: what is captured of one relation
 //! - `capture`: from a statement to its events, on the user's hot path
+//! - `ledger`: committed events sealed in a Merkle tree; proofs and verification
+//! - `worker`: seals in the background
 //! - `settings`, `error`: what users set, what they read when something is refused
 //! - `pg`: the only home of `unsafe`
 //! - `sql/`: the schema and every SQL function's declaration, in the order below
@@ -13,10 +15,12 @@ use pgrx::prelude::*;
 mod attach;
 mod capture;
 mod error;
+mod ledger;
 mod pg;
 mod set_context;
 mod settings;
 mod table_plan;
+mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -32,7 +36,12 @@ extension_sql_file!(
     requires = ["schema"]
 );
 extension_sql_file!("../sql/attach.sql", name = "attach", requires = ["capture"]);
-extension_sql_file!("../sql/status.sql", name = "status", requires = ["attach"]);
+extension_sql_file!("../sql/log.sql", name = "log", requires = ["capture"]);
+extension_sql_file!(
+    "../sql/status.sql",
+    name = "status",
+    requires = ["attach", "log"]
+);
 extension_sql_file!(
     "../sql/access.sql",
     name = "access",
@@ -46,6 +55,7 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     pg::invalidation::init();
     pg::hooks::init();
+    worker::init();
 }
 
 #[cfg(any(test, feature = "pg_test"))]

@@ -25,6 +25,13 @@ pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// Lets DROP EXTENSION take events with it.
 pub static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+/// How often the worker seals, in milliseconds; 0: not at all.
+pub static SEAL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+/// The server's own signing key; a key that the superuser can read proves nothing against the superuser.
+pub static SIGNING_KEY_FILE: Text = Text::new(None);
+/// Public keys whose signatures of checkpoints must hold.
+pub static TRUSTED_KEYS: Text = Text::new(None);
+
 /// A context setting: its name in events and in `require`, its GUC, its variable.
 pub struct ContextSetting {
     pub field: &'static str,
@@ -133,5 +140,36 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    init_log();
     crate::pg::guc::reserve_prefix(c"audit");
+}
+
+/// The settings of the log.
+fn init_log() {
+    GucRegistry::define_int_guc(
+        c"audit.seal_interval",
+        c"Time between two seals of the background worker.",
+        c"Events are exposed to superusers for this long. 0 turns the worker's seals off.",
+        &SEAL_INTERVAL,
+        0,
+        3_600_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_string_guc(
+        c"audit.signing_key_file",
+        c"File with the private key that signs checkpoints.",
+        c"As attest keygen makes it; mode 0600 or 0400. A witness's signature is worth more.",
+        &SIGNING_KEY_FILE,
+        GucContext::Suset,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"audit.trusted_keys",
+        c"Public keys whose signatures of checkpoints are verified, separated by commas.",
+        c"Verifier keys of C2SP signed notes: name+id+key. Old and new keys stand side by side.",
+        &TRUSTED_KEYS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
 }

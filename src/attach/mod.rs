@@ -251,7 +251,7 @@ pub fn record_named(
         context: said.as_ref(),
         ..Event::new(kind, statement::current())
     };
-    writer::write_one(&event, &context)
+    writer::write_one(&event, &context).map(drop)
 }
 
 fn required<T>(value: Option<T>, name: &str) -> Result<T> {

@@ -354,7 +354,7 @@ fn append<'a>(
         Some(writer) => writer,
         None => writer.insert(Writer::open(context)?),
     };
-    writer.append(event)
+    writer.append(event).map(drop)
 }
 
 /// One side of a statement: a transition table and the row that was read from it.

@@ -58,7 +58,7 @@ pub fn before(firing: &Firing<'_>) -> Result<()> {
         table: Some(&table),
         ..Event::new(EventKind::Truncate, statement::current())
     };
-    writer::write_one(&event, &context)
+    writer::write_one(&event, &context).map(drop)
 }
 
 /// Tells events of a TRUNCATE from those of a DELETE.

@@ -84,8 +84,8 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Adds an event.
-    pub fn append(&mut self, event: &Event<'_>) -> Result<()> {
+    /// Adds an event; returns its id.
+    pub fn append(&mut self, event: &Event<'_>) -> Result<i64> {
         let stamp = Stamp {
             event_id: event_id::next(self.sequence),
             occurred_at: self.occurred_at,
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
         self.appender
             .append(&event::fields(event, &stamp, self.context));
         self.written += 1;
-        Ok(())
+        Ok(stamp.event_id)
     }
 
     /// Writes what is waiting; returns how many events it was in all.
@@ -107,12 +107,12 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Writes one event.
-pub fn write_one(event: &Event<'_>, context: &Context) -> Result<()> {
+/// Writes one event; returns its id.
+pub fn write_one(event: &Event<'_>, context: &Context) -> Result<i64> {
     let mut writer = Writer::open(context)?;
-    writer.append(event)?;
+    let event_id = writer.append(event)?;
     writer.finish();
-    Ok(())
+    Ok(event_id)
 }
 
 type Opened = (

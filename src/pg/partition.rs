@@ -54,3 +54,16 @@ unsafe fn compare(bounds: pg_sys::PartitionBoundInfo, index: usize, timestamp: i
         }
     }
 }
+
+/// The OIDs of the parent's partitions, those in detachment left out.
+pub fn all(parent: RelationRef<'_>) -> Vec<pg_sys::Oid> {
+    // SAFETY: the parent is open; its descriptor has nparts OIDs.
+    unsafe {
+        let descriptor = pg_sys::RelationGetPartitionDesc(parent.raw(), true);
+        let count = usize::try_from((*descriptor).nparts).unwrap_or(0);
+        if count == 0 {
+            return Vec::new();
+        }
+        std::slice::from_raw_parts((*descriptor).oids, count).to_vec()
+    }
+}

@@ -11,6 +11,10 @@ pub mod lock {
     pub const NONE: pg_sys::LOCKMODE = pg_sys::NoLock.cast_signed();
     pub const ACCESS_SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock.cast_signed();
     pub const ROW_EXCLUSIVE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock.cast_signed();
+    pub const SHARE: pg_sys::LOCKMODE = pg_sys::ShareLock.cast_signed();
+    pub const EXCLUSIVE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock.cast_signed();
+    pub const SHARE_UPDATE_EXCLUSIVE: pg_sys::LOCKMODE =
+        pg_sys::ShareUpdateExclusiveLock.cast_signed();
     pub const SHARE_ROW_EXCLUSIVE: pg_sys::LOCKMODE = pg_sys::ShareRowExclusiveLock.cast_signed();
 }
 

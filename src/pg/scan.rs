@@ -59,6 +59,19 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// Calls `f` with the fixed part of the next row of a system catalog.
+    pub(in crate::pg) fn next_form<F, R>(&mut self, f: impl FnOnce(&F) -> R) -> Option<R> {
+        self.next()?;
+        // SAFETY: the slot holds the row's tuple, whose fixed part is of the catalog's type F (GETSTRUCT).
+        unsafe {
+            let mut should_free = false;
+            let tuple = pg_sys::ExecFetchSlotHeapTuple(self.slot, false, &raw mut should_free);
+            Some(f(&*pg_sys::GETSTRUCT(tuple).cast::<F>()))
+        }
+    }
+}
+
 impl Drop for Scan {
     fn drop(&mut self) {
         if unwinding() {

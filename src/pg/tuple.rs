@@ -16,6 +16,8 @@ pub enum Field<'a> {
     Oid(pg_sys::Oid),
     /// A whole varlena value, header included, of a type that is aligned to 4 bytes and may get a short header.
     Varlena(&'a [u8]),
+    /// The same of a type that is aligned to 8 bytes, as `bigint[]` is.
+    Varlena8(&'a [u8]),
     /// 16 bytes.
     Uuid(&'a [u8; 16]),
 }
@@ -83,7 +85,7 @@ fn fill(data: &mut [u8], mut at: usize, has_null: bool, fields: &[Field<'_>]) ->
             Field::Int4(value) => put(data, align(at, 4), &value.to_ne_bytes()),
             Field::Oid(value) => put(data, align(at, 4), &value.to_u32().to_ne_bytes()),
             Field::Uuid(bytes) => put(data, at, *bytes),
-            Field::Varlena(bytes) => {
+            Field::Varlena(bytes) | Field::Varlena8(bytes) => {
                 has_varlena = true;
                 if is_short(bytes) {
                     put(data, at, bytes)
@@ -92,7 +94,12 @@ fn fill(data: &mut [u8], mut at: usize, has_null: bool, fields: &[Field<'_>]) ->
                     data[at] = short_header(content.len() + 1);
                     put(data, at + 1, content)
                 } else {
-                    put(data, align(at, 4), bytes)
+                    let alignment = if matches!(field, Field::Varlena8(_)) {
+                        8
+                    } else {
+                        4
+                    };
+                    put(data, align(at, alignment), bytes)
                 }
             }
         };
@@ -111,7 +118,7 @@ fn most_bytes(field: &Field<'_>) -> usize {
         Field::Int8(_) => 15,
         Field::Int4(_) | Field::Oid(_) => 7,
         Field::Uuid(_) => 16,
-        Field::Varlena(bytes) => bytes.len() + 3,
+        Field::Varlena(bytes) | Field::Varlena8(bytes) => bytes.len() + 7,
     }
 }
 

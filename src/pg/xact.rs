@@ -36,6 +36,12 @@ pub fn top_transaction_id() -> u64 {
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
+/// Whether the transaction has an id, that is, has written something.
+pub fn has_id() -> bool {
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::GetTopFullTransactionIdIfAny().value != 0 }
+}
+
 /// The start of the transaction, equal to SQL `now()`: microseconds since 2000-01-01.
 pub fn transaction_start() -> i64 {
     // SAFETY: inside a transaction.
@@ -64,6 +70,21 @@ pub fn subtransaction_is_active(id: u32) -> bool {
 pub fn command_counter_increment() {
     // SAFETY: inside a transaction, not in a parallel worker.
     unsafe { pg_sys::CommandCounterIncrement() }
+}
+
+/// Refuses in a read-only transaction, as `PostgreSQL`'s own commands do.
+pub fn prevent_if_read_only(command: &'static std::ffi::CStr) {
+    // SAFETY: a static C string.
+    unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) }
+}
+
+/// Lets the transaction's commit wait for its WAL to be on disk, where `synchronous_commit` is off.
+pub fn commit_durably() {
+    // SAFETY: plain read of the setting's variable.
+    let is_off = unsafe { pg_sys::synchronous_commit } == 0;
+    if is_off {
+        super::guc::set(c"synchronous_commit", c"on", true);
+    }
 }
 
 /// Sees to it that a snapshot is active while it lives. DETACH PARTITION … CONCURRENTLY calls event triggers in a transaction

@@ -1,0 +1,93 @@
+//! Epochs: a restored, copied or upgraded database goes on with a tree of its own, bound to the old one by its first leaf.
+
+use super::checkpoint::{Checkpoint, Epoch};
+use super::incarnation::Incarnation;
+use crate::capture::context::Context;
+use crate::capture::event::{Event, EventKind};
+use crate::capture::{statement, writer};
+use crate::error::Result;
+use crate::pg::datum::Varlena;
+use crate::pg::object_lock::{self, Agreement, Until};
+use crate::pg::relation::lock;
+use crate::pg::xact;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value as Json, json};
+
+/// A session that writes the log's rows by SQL, as `pg_restore` does, keeps sealing off until it ends: as long as the events are
+/// there but the checkpoints are not, a seal would begin a new tree with all of them.
+pub fn hold_off_seals() {
+    // Again for every row: what is held already costs a look into a local table.
+    if let Some(oid) = object_lock::extension() {
+        object_lock::lock(
+            oid,
+            Agreement::Restore,
+            lock::ROW_EXCLUSIVE,
+            Until::SessionEnds,
+            true,
+        );
+    }
+}
+
+/// Whether no session restores the log; none begins to until this transaction ends. It does not wait: with `pg_restore -j`, one
+/// session would wait behind the sealer for another one of the same restore.
+pub fn no_restore_runs() -> bool {
+    object_lock::extension().is_none_or(|oid| {
+        object_lock::lock(
+            oid,
+            Agreement::Restore,
+            lock::SHARE,
+            Until::TransactionEnds,
+            false,
+        )
+    })
+}
+
+/// Writes the row of the next epoch and, where one came before, the event that carries its last checkpoint.
+pub fn start(
+    current: &Incarnation,
+    last: Option<&Checkpoint>,
+    before: Option<&Epoch>,
+) -> Result<Epoch> {
+    let number = last.map_or(1, |last| last.epoch + 1);
+    let origin = current.origin(number);
+    let event_id = match last {
+        None => None,
+        Some(last) => {
+            let said = json!({
+                "epoch": number,
+                "origin": origin,
+                "previous": {
+                    "epoch": last.epoch,
+                    "origin": before.map(|before| before.origin.as_str()),
+                    "tree_size": last.tree_size,
+                    "root": BASE64.encode(last.root),
+                    "chain": BASE64.encode(last.chain),
+                },
+            });
+            Some(record(&said)?)
+        }
+    };
+    let epoch = Epoch {
+        epoch: number,
+        origin,
+        incarnation: Some(*current),
+        started_at: xact::wall_clock(),
+        event_id,
+    };
+    epoch.write(current)?;
+    Ok(epoch)
+}
+
+fn record(said: &Json) -> Result<i64> {
+    let context = Context::current();
+    let action = Varlena::text(b"epoch");
+    let said: Map<String, Json> = said.as_object().cloned().unwrap_or_default();
+    let said = Context::extra_with(said);
+    let event = Event {
+        action: Some(&action),
+        context: said.as_ref(),
+        ..Event::new(EventKind::System, statement::current())
+    };
+    writer::write_one(&event, &context)
+}

@@ -1,0 +1,139 @@
+//! The partitions of `audit.audit_events`, opened for reading in the order of event ids.
+//!
+//! Invariant: all partitions are locked before the caller takes its snapshot. `audit.maintain()` moves events between
+//! partitions under an exclusive lock on the default partition: what a snapshot taken later sees is before the move or after
+//! it, never between.
+
+use super::leaf;
+use crate::error::{AttestError, Result, SqlState};
+use crate::pg::columns::{Columns, Fields};
+use crate::pg::index_scan::{Condition, IndexScan, Order, primary_key};
+use crate::pg::relation::{OpenRelation, lock};
+use crate::pg::snapshot::Snapshot;
+use crate::pg::{catalog, partition};
+
+/// The open partitions.
+pub struct Events {
+    partitions: Vec<Partition>,
+}
+
+struct Partition {
+    table: OpenRelation,
+    key: OpenRelation,
+    columns: Columns,
+}
+
+impl Events {
+    /// Opens and locks the partitions that there are.
+    pub fn open() -> Result<Self> {
+        let find = |name| {
+            catalog::namespace_oid(c"audit")
+                .and_then(|namespace| catalog::relation_oid(namespace, name))
+        };
+        let (Some(parent), Some(default)) = (find("audit_events"), find("audit_events_default"))
+        else {
+            return Err(AttestError::new(
+                SqlState::ERRCODE_UNDEFINED_OBJECT,
+                "the audit log is not there",
+            )
+            .detail("The schema audit lacks audit_events or its default partition.")
+            .hint("Restore the database from a dump: the log's tables belong to the extension pg_attest."));
+        };
+        // The default partition first: from then on nothing moves, and the list of partitions is as new as the move.
+        let default = OpenRelation::table(default, lock::ACCESS_SHARE);
+        let parent = OpenRelation::table(parent, lock::ACCESS_SHARE);
+        let partitions = partition::all(parent.relation())
+            .into_iter()
+            .filter_map(|oid| OpenRelation::try_table(oid, lock::ACCESS_SHARE))
+            .map(Partition::of)
+            .collect::<Result<_>>()?;
+        drop(default);
+        Ok(Self { partitions })
+    }
+
+    /// Calls `f` with each event whose id is in `[from, to)`, by ids within each partition.
+    pub fn each(
+        &self,
+        snapshot: &Snapshot,
+        from: i64,
+        to: i64,
+        mut f: impl FnMut(&Fields<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let range = [Condition::Int8From(from), Condition::Int8Below(to)];
+        for partition in &self.partitions {
+            let mut scan = partition.scan(snapshot, &range, Order::Ascending);
+            while let Some(result) = scan.next(|row| f(&row)) {
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The event of this id.
+    pub fn find<R>(
+        &self,
+        snapshot: &Snapshot,
+        event_id: i64,
+        f: impl FnOnce(&Fields<'_>) -> R,
+    ) -> Option<R> {
+        let is = [Condition::Int8Is(event_id)];
+        let mut f = Some(f);
+        self.partitions.iter().find_map(|partition| {
+            let mut scan = partition.scan(snapshot, &is, Order::Ascending);
+            scan.next(|row| f.take().map(|f| f(&row)))?
+        })
+    }
+
+    /// The lowest and the highest event id.
+    pub fn bounds(&self, snapshot: &Snapshot) -> Option<(i64, i64)> {
+        let end = |partition: &Partition, order| {
+            let mut scan = partition.scan(snapshot, &[], order);
+            scan.next(|row| row.int8(leaf::at::EVENT_ID)).flatten()
+        };
+        let lowest = self
+            .partitions
+            .iter()
+            .filter_map(|p| end(p, Order::Ascending));
+        let highest = self
+            .partitions
+            .iter()
+            .filter_map(|p| end(p, Order::Descending));
+        Some((lowest.min()?, highest.max()?))
+    }
+}
+
+impl Partition {
+    fn of(table: OpenRelation) -> Result<Self> {
+        let columns = leaf::columns(table.relation())?;
+        let key = primary_key(table.relation()).ok_or_else(|| {
+            let name = catalog::qualified_name(table.relation().oid());
+            AttestError::new(
+                SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("{name} has no primary key"),
+            )
+            .detail("The log reads events by their ids.")
+            .hint(format!("ALTER TABLE {name} ADD PRIMARY KEY (event_id);"))
+        })?;
+        Ok(Self {
+            table,
+            key,
+            columns,
+        })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        conditions: &[Condition],
+        order: Order,
+    ) -> IndexScan<'a> {
+        IndexScan::new(
+            self.table.relation(),
+            self.key.relation(),
+            snapshot,
+            conditions,
+            order,
+            &self.columns,
+        )
+    }
+}

@@ -1,0 +1,26 @@
+//! The log: committed events get their places in a Merkle tree, and everything is proved and verified from it.
+//!
+//! `docs/log-format.md` is normative for what is stored; the tree itself is the crate `attest-log`.
+//!
+//! - `seal`: from committed events to a checkpoint; `epoch`, `incarnation`: whose log it is
+//! - `order`: due events in the order of their places
+//! - `leaf`: an event's row as its leaf; `events`, `tables`, `tree`, `grow`, `checkpoint`: what is read and written
+//! - `sealed`: from an event to its leaf; `proof`, `signing`: what is handed to others and comes back
+//! - `verify`: everything computed anew
+
+mod checkpoint;
+mod epoch;
+mod events;
+pub mod grow;
+mod incarnation;
+mod leaf;
+pub mod order;
+mod proof;
+pub mod seal;
+mod sealed;
+mod signing;
+mod tables;
+mod tree;
+mod verify;
+
+pub use epoch::hold_off_seals;

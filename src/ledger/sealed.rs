@@ -1,0 +1,90 @@
+//! Which events are sealed, and where: from event ids to leaves.
+
+use super::checkpoint::Epoch;
+use super::tree::{self, Tree};
+use crate::error::Result;
+use crate::pg::snapshot::Snapshot;
+use attest_log::Hash;
+use attest_log::tile::WIDTH;
+use std::collections::HashMap;
+
+/// A leaf of some epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    pub epoch: i32,
+    pub index: u64,
+    pub hash: Hash,
+}
+
+/// Where the event of this id stands: nowhere when it is not sealed, and never twice unless the log was tampered with. Superuser.
+pub fn find(snapshot: &Snapshot, event_id: i64) -> Result<Vec<Leaf>> {
+    let mut leaves = Leaves::of_range(snapshot, event_id, event_id)?;
+    Ok(leaves.0.remove(&event_id).unwrap_or_default())
+}
+
+/// The leaves of a range of event ids.
+pub struct Leaves(HashMap<i64, Vec<Leaf>>);
+
+impl Leaves {
+    /// Those of the ids from `from` to `to`, both included.
+    pub fn of_range(snapshot: &Snapshot, from: i64, to: i64) -> Result<Self> {
+        let mut found: HashMap<i64, Vec<Leaf>> = HashMap::new();
+        let mut add = |epoch, first: u64, hashes: &[Hash], ids: &[i64]| {
+            for ((id, hash), index) in ids.iter().zip(hashes).zip(first..) {
+                if (from..=to).contains(id) {
+                    let leaf = Leaf {
+                        epoch,
+                        index,
+                        hash: *hash,
+                    };
+                    found.entry(*id).or_default().push(leaf);
+                }
+            }
+        };
+        for (epoch, index) in tree::tiles_of(from, to)? {
+            let tree = Tree::open(epoch, snapshot)?;
+            if let Some(tile) = tree.full_tile(0, index)? {
+                add(
+                    epoch,
+                    index * u64::from(WIDTH),
+                    &tile.hashes,
+                    &tile.event_ids,
+                );
+            }
+        }
+        for epoch in Epoch::all(snapshot)? {
+            let tree = Tree::open(epoch.epoch, snapshot)?;
+            tree.each_edge_row(|row| add(epoch.epoch, row.first, &row.hashes, &row.event_ids));
+        }
+        Ok(Self(found))
+    }
+
+    pub fn contains(&self, event_id: i64) -> bool {
+        self.0.contains_key(&event_id)
+    }
+}
+
+/// How many event ids are looked at together.
+const IDS_PER_RANGE: i64 = 1 << 16;
+
+/// Calls `f(from, to, leaves)` for the ids from `lowest` to `highest`, range by range; `to` is not included.
+pub fn each_range(
+    snapshot: &Snapshot,
+    lowest: i64,
+    highest: i64,
+    mut f: impl FnMut(i64, i64, &Leaves) -> Result<()>,
+) -> Result<()> {
+    let mut from = lowest;
+    loop {
+        let last = from.saturating_add(IDS_PER_RANGE - 1).min(highest);
+        f(
+            from,
+            last.saturating_add(1),
+            &Leaves::of_range(snapshot, from, last)?,
+        )?;
+        if last >= highest {
+            return Ok(());
+        }
+        from = last + 1;
+    }
+}

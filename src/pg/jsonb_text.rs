@@ -1,0 +1,220 @@
+//! A stored `jsonb` as text, byte for byte as `jsonb_out` prints it.
+//!
+//! Layout: `src/include/utils/jsonb.h`; text: `JsonbToCStringWorker` of `src/backend/utils/adt/jsonb.c` and `escape_json` of `json.c`;
+//! numbers: `get_str_from_var` of `numeric.c`. A property test compares with `jsonb_out`.
+
+/// Header of a container.
+const COUNT: u32 = 0x0fff_ffff;
+const SCALAR: u32 = 0x1000_0000;
+const OBJECT: u32 = 0x2000_0000;
+/// An entry: its type, and an offset or a length.
+const HAS_OFFSET: u32 = 0x8000_0000;
+const TYPE: u32 = 0x7000_0000;
+const STRING: u32 = 0x0000_0000;
+const NUMERIC: u32 = 0x1000_0000;
+const FALSE: u32 = 0x2000_0000;
+const TRUE: u32 = 0x3000_0000;
+const NULL: u32 = 0x4000_0000;
+const CONTAINER: u32 = 0x5000_0000;
+const LENGTH: u32 = 0x0fff_ffff;
+
+/// Deeper values are left to `PostgreSQL`, which checks its stack.
+const DEEPEST: u32 = 64;
+
+/// Appends the text of a value without its varlena header. None where it is not plain, or too deep: then `text` is of no use.
+pub fn write(jsonb: &[u8], text: &mut Vec<u8>) -> Option<()> {
+    container(jsonb, text, 0)
+}
+
+fn word(bytes: &[u8], index: usize) -> Option<u32> {
+    let word = bytes.get(index * 4..index * 4 + 4)?;
+    Some(u32::from_ne_bytes(word.try_into().ok()?))
+}
+
+fn container(bytes: &[u8], text: &mut Vec<u8>, depth: u32) -> Option<()> {
+    let header = word(bytes, 0)?;
+    let count = (header & COUNT) as usize;
+    if depth > DEEPEST {
+        return None;
+    }
+    if header & OBJECT != 0 {
+        let entries = Entries::new(bytes, count * 2)?;
+        let (mut keys, mut values) = (entries.clone(), entries);
+        for _ in 0..count {
+            values.skip()?;
+        }
+        text.push(b'{');
+        for position in 0..count {
+            if position > 0 {
+                text.extend_from_slice(b", ");
+            }
+            let (_, key) = keys.next()?;
+            string(key, text);
+            text.extend_from_slice(b": ");
+            let (kind, value) = values.next()?;
+            scalar_or_container(kind, value, text, depth)?;
+        }
+        text.push(b'}');
+    } else {
+        let mut entries = Entries::new(bytes, count)?;
+        let is_array = header & SCALAR == 0;
+        if is_array {
+            text.push(b'[');
+        }
+        for position in 0..count {
+            if position > 0 {
+                text.extend_from_slice(b", ");
+            }
+            let (kind, value) = entries.next()?;
+            scalar_or_container(kind, value, text, depth)?;
+        }
+        if is_array {
+            text.push(b']');
+        }
+    }
+    Some(())
+}
+
+/// The entries of a container, one after the other.
+#[derive(Clone)]
+struct Entries<'a> {
+    bytes: &'a [u8],
+    data: &'a [u8],
+    next: usize,
+    offset: usize,
+}
+
+impl<'a> Entries<'a> {
+    fn new(bytes: &'a [u8], count: usize) -> Option<Self> {
+        Some(Self {
+            bytes,
+            data: bytes.get(4 + count * 4..)?,
+            next: 1,
+            offset: 0,
+        })
+    }
+
+    fn skip(&mut self) -> Option<(u32, usize)> {
+        let entry = word(self.bytes, self.next)?;
+        self.next += 1;
+        let start = self.offset;
+        let number = (entry & LENGTH) as usize;
+        self.offset = if entry & HAS_OFFSET == 0 {
+            start + number
+        } else {
+            number
+        };
+        Some((entry & TYPE, start))
+    }
+
+    fn next(&mut self) -> Option<(u32, &'a [u8])> {
+        let (kind, start) = self.skip()?;
+        // Numbers and containers begin at multiples of 4; the padding before them is theirs.
+        let start = match kind {
+            NUMERIC | CONTAINER => start.next_multiple_of(4),
+            _ => start,
+        };
+        Some((kind, self.data.get(start..self.offset)?))
+    }
+}
+
+fn scalar_or_container(kind: u32, value: &[u8], text: &mut Vec<u8>, depth: u32) -> Option<()> {
+    match kind {
+        STRING => string(value, text),
+        NUMERIC => numeric(value, text)?,
+        FALSE => text.extend_from_slice(b"false"),
+        TRUE => text.extend_from_slice(b"true"),
+        NULL => text.extend_from_slice(b"null"),
+        CONTAINER => container(value, text, depth + 1)?,
+        _ => return None,
+    }
+    Some(())
+}
+
+fn string(value: &[u8], text: &mut Vec<u8>) {
+    text.push(b'"');
+    let mut rest = value;
+    while let Some(place) = rest
+        .iter()
+        .position(|byte| *byte < b' ' || *byte == b'"' || *byte == b'\\')
+    {
+        text.extend_from_slice(&rest[..place]);
+        match rest[place] {
+            0x08 => text.extend_from_slice(b"\\b"),
+            0x0c => text.extend_from_slice(b"\\f"),
+            b'\n' => text.extend_from_slice(b"\\n"),
+            b'\r' => text.extend_from_slice(b"\\r"),
+            b'\t' => text.extend_from_slice(b"\\t"),
+            b'"' => text.extend_from_slice(b"\\\""),
+            b'\\' => text.extend_from_slice(b"\\\\"),
+            other => text.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
+        }
+        rest = &rest[place + 1..];
+    }
+    text.extend_from_slice(rest);
+    text.push(b'"');
+}
+
+/// A `numeric` with its varlena header.
+fn numeric(value: &[u8], text: &mut Vec<u8>) -> Option<()> {
+    // A four-byte header, as JSONB stores it, or a short one.
+    let body = match value.first()? & 1 {
+        0 => value.get(4..)?,
+        _ => value.get(1..)?,
+    };
+    let (units, _) = body.as_chunks::<2>();
+    let unit = |index: usize| units.get(index).map(|unit| i16::from_ne_bytes(*unit));
+    let header = unit(0)?.cast_unsigned();
+    let (negative, scale, weight, digits) = match header & 0xc000 {
+        // The short form: sign, scale and weight in one.
+        0x8000 => {
+            let weight = (header & 0x3f).cast_signed() | if header & 0x40 == 0 { 0 } else { !0x3f };
+            (header & 0x2000 != 0, (header & 0x1f80) >> 7, weight, 1)
+        }
+        // NaN and the infinities.
+        0xc000 => return None,
+        sign => (sign == 0x4000, header & 0x3fff, unit(1)?, 2),
+    };
+    let length = units.len() - digits;
+    let digit = |position: i32| {
+        let index = usize::try_from(position)
+            .ok()
+            .filter(|index| *index < length);
+        index.and_then(|index| unit(digits + index)).unwrap_or(0)
+    };
+    if negative {
+        text.push(b'-');
+    }
+    let weight = i32::from(weight);
+    if weight < 0 {
+        text.push(b'0');
+    } else {
+        push_digits(digit(0), false, text);
+        for position in 1..=weight {
+            push_digits(digit(position), true, text);
+        }
+    }
+    if scale > 0 {
+        text.push(b'.');
+        let end = text.len() + usize::from(scale);
+        let mut position = weight + 1;
+        while text.len() < end {
+            push_digits(digit(position), true, text);
+            position += 1;
+        }
+        text.truncate(end);
+    }
+    Some(())
+}
+
+/// Four decimal digits, with or without leading zeroes.
+fn push_digits(digit: i16, padded: bool, text: &mut Vec<u8>) {
+    let mut rest = digit.unsigned_abs();
+    let mut four = [b'0'; 4];
+    for place in four.iter_mut().rev() {
+        *place += (rest % 10) as u8;
+        rest /= 10;
+    }
+    let zeroes = four[..3].iter().take_while(|byte| **byte == b'0').count();
+    text.extend_from_slice(if padded { &four } else { &four[zeroes..] });
+}
