@@ -110,6 +110,27 @@ impl Cluster {
         Ok(())
     }
 
+    /// A running standby of this cluster, which must run.
+    pub fn standby(&self) -> Result<Self> {
+        let standby = Self {
+            dir: scratch::new_dir()?,
+        };
+        run(self
+            .tool("pg_basebackup")
+            .args(["-R", "-X", "stream", "-c", "fast", "-D"])
+            .arg(standby.data()))?;
+        let path = standby.data().join("postgresql.conf");
+        let mut text = std::fs::read_to_string(&path)?;
+        writeln!(
+            text,
+            "unix_socket_directories = '{}'",
+            standby.dir.display()
+        )?;
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        standby.start()?;
+        Ok(standby)
+    }
+
     /// Stops the server in order.
     pub fn stop(&self) -> Result<()> {
         run(&mut self.pg_ctl(&["stop", "-m", "fast"])).map(drop)

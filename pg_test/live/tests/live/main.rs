@@ -18,7 +18,12 @@ mod executor; // 16, 22
 mod extension; // 35, 38
 mod indexes; // 36
 mod memory; // 29, 30
+mod no_alarm;
 mod pooling;
 mod replication; // 23
 mod roles; // 2–7
+mod seal;
+mod signing;
+mod tamper;
 mod transactions; // 24
+mod worker;

@@ -1,0 +1,227 @@
+//! Seals while others write, and crashes in their middle: every committed event is sealed exactly once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use live_tests::database::Database;
+use live_tests::{Sql, own_cluster, shared, wait_until};
+use postgres::Client;
+
+/// Verification finds nothing, and every event stands in the tree once.
+pub fn check(client: &mut Client) -> Result<()> {
+    let wrong = client.table(
+        "SELECT check_name, event_id, leaf_index, detail FROM audit.verify() WHERE NOT ok",
+    )?;
+    ensure!(wrong.is_empty(), "verification found {wrong:#?}");
+    let unsealed = client.number("SELECT events FROM audit.unsealed()")?;
+    ensure!(unsealed == 0, "{unsealed} events are not sealed");
+    let wrong = client.table(
+        "WITH leaves AS (SELECT l.event_id, count(*) AS n FROM audit.epochs e,
+                         LATERAL audit.leaves(0, 9223372036854775807, e.epoch) l GROUP BY 1)
+         SELECT coalesce(e.event_id, l.event_id), l.n FROM audit.audit_events e FULL JOIN leaves l USING (event_id)
+         WHERE l.n IS DISTINCT FROM 1 OR e.event_id IS NULL",
+    )?;
+    ensure!(
+        wrong.is_empty(),
+        "events without exactly one leaf: {wrong:?}"
+    );
+    Ok(())
+}
+
+/// Runs statements one by one: sent together they would be one transaction, which seals nothing of its own.
+pub fn each(client: &mut Client, statements: &str) -> Result<()> {
+    statements
+        .split(';')
+        .try_for_each(|statement| client.run(statement))
+}
+
+/// What one writer does, again and again.
+const WRITES: &[&str] = &[
+    "INSERT INTO t (w, v) SELECT $W, 'a' FROM generate_series(1, 5)",
+    "BEGIN; INSERT INTO t (w, v) VALUES ($W, 'b'); SAVEPOINT s; UPDATE t SET v = 'c' WHERE w = $W AND id % 7 = 0; ROLLBACK TO s;
+     SAVEPOINT u; DELETE FROM t WHERE w = $W AND id % 11 = 0; RELEASE u; COMMIT",
+    "BEGIN; INSERT INTO t (w, v) SELECT $W, 'never' FROM generate_series(1, 70); ROLLBACK",
+    "UPDATE t SET v = v || 'x' WHERE w = $W AND id % 5 = 0",
+    "BEGIN; INSERT INTO t (w, v) VALUES ($W, 'two-phase'); PREPARE TRANSACTION 'p$W_$N'",
+    "COMMIT PREPARED 'p$W_$M'",
+    "BEGIN; INSERT INTO t (w, v) VALUES ($W, 'own'); SELECT audit.seal(); INSERT INTO t (w, v) VALUES ($W, 'own, too'); COMMIT",
+];
+
+fn write(client: &mut Client, writer: usize, rounds: usize) -> Result<()> {
+    for round in 0..rounds {
+        let sql = WRITES[round % WRITES.len()]
+            .replace("$W", &writer.to_string())
+            .replace("$N", &round.to_string())
+            .replace("$M", &round.wrapping_sub(1).to_string());
+        client.run(&sql)?;
+    }
+    Ok(())
+}
+
+fn table(client: &mut Client) -> Result<()> {
+    client.run("CREATE TABLE t (id bigserial PRIMARY KEY, w int, v text); SELECT audit.attach('t')")
+}
+
+/// Runs sessions side by side; the first error of any of them is the test's.
+fn together(
+    db: &Database,
+    sessions: usize,
+    work: impl Fn(usize, &mut Client) -> Result<()> + Sync,
+) -> Result<()> {
+    thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..sessions)
+            .map(|n| scope.spawn(move || work(n, &mut db.connect()?)))
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a session panicked"))?)
+    })
+}
+
+#[test]
+fn sixteen_writers_and_two_sealers() {
+    own_cluster(&[], |db| {
+        let mut client = db.connect()?;
+        table(&mut client)?;
+        // Transactions that last over all seals: one that writes at its start, one at its end.
+        let (mut early, mut late) = (db.connect()?, db.connect()?);
+        early.run("BEGIN; INSERT INTO t (w, v) VALUES (-1, 'early')")?;
+        late.run("BEGIN; SELECT pg_current_xact_id()")?;
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let sealers: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| -> Result<i64> {
+                        let mut client = db.connect()?;
+                        let mut sealed = 0;
+                        while !done.load(Ordering::Relaxed) {
+                            sealed += client.number("SELECT audit.seal()")?;
+                        }
+                        Ok(sealed)
+                    })
+                })
+                .collect();
+            let written = together(db, 16, |n, client| write(client, n, 70));
+            done.store(true, Ordering::Relaxed);
+            for sealer in sealers {
+                let sealed = sealer.join().map_err(|_| anyhow!("a sealer panicked"))??;
+                ensure!(sealed > 0, "a sealer never had its turn");
+            }
+            written
+        })?;
+        client.run("SELECT audit.seal()")?;
+        check(&mut client).context("while two transactions are open")?;
+        late.run("INSERT INTO t (w, v) VALUES (-2, 'late'); COMMIT")?;
+        ensure!(
+            client.number("SELECT audit.seal()")? == 1,
+            "the late event was not sealed"
+        );
+        early.run("INSERT INTO t (w, v) VALUES (-1, 'again'); COMMIT")?;
+        ensure!(
+            client.number("SELECT audit.seal()")? == 2,
+            "the early events were not sealed"
+        );
+        check(&mut client)?;
+        let seals = client.number("SELECT count(*) FROM audit.checkpoints")?;
+        ensure!(seals > 20, "only {seals} seals: the test shows little");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_long_transaction_holds_nothing_up_and_is_found_once() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        table(&mut client)?;
+        client.run("SELECT audit.seal()")?;
+        let mut long = db.connect()?;
+        long.run("BEGIN; INSERT INTO t (w, v) VALUES (0, 'long')")?;
+        for _ in 0..20 {
+            client.run("INSERT INTO t (w, v) VALUES (1, 'short')")?;
+            ensure!(
+                client.number("SELECT audit.seal()")? == 1,
+                "a short transaction had to wait"
+            );
+        }
+        long.run("COMMIT")?;
+        ensure!(
+            client.number("SELECT audit.seal()")? == 1,
+            "the long transaction was not sealed"
+        );
+        ensure!(
+            client.number("SELECT audit.seal()")? == 0,
+            "something was sealed twice"
+        );
+        check(&mut client)
+    });
+}
+
+#[test]
+fn kill_of_the_postmaster_under_seals() {
+    own_cluster(
+        &[
+            ("shared_preload_libraries", "pg_attest"),
+            ("audit.seal_interval", "10ms"),
+        ],
+        |db| {
+            let mut client = db.connect()?;
+            table(&mut client)?;
+            for round in 0..3 {
+                let before = db
+                    .connect()?
+                    .number("SELECT count(*) FROM audit.checkpoints")?;
+                thread::scope(|scope| -> Result<()> {
+                    let writers: Vec<_> = (0..4)
+                    .map(|n| scope.spawn(move || -> Result<()> {
+                        let mut client = db.connect()?;
+                        // Until the connection is lost.
+                        while client.run(&format!("INSERT INTO t (w, v) SELECT {n}, 'x' FROM generate_series(1, 3)")).is_ok() {}
+                        Ok(())
+                    }))
+                    .collect();
+                    let mut watcher = db.connect()?;
+                    let sealing = wait_until("the worker to seal", || {
+                        let seals =
+                            watcher.number("SELECT count(*) FROM audit.checkpoints")? - before;
+                        Ok((seals > 5).then_some(()))
+                    });
+                    // Ends the writers, too.
+                    db.cluster().kill_postmaster()?;
+                    sealing?;
+                    writers.into_iter().try_for_each(|writer| {
+                        writer.join().map_err(|_| anyhow!("a writer panicked"))?
+                    })
+                })?;
+                db.cluster().start()?;
+                let mut client = db.connect()?;
+                client.run("SELECT audit.seal()")?;
+                check(&mut client).with_context(|| format!("after crash {round}"))?;
+            }
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn kill_of_a_sealing_backend() {
+    own_cluster(&[], |db| {
+        let mut client = db.connect()?;
+        table(&mut client)?;
+        each(
+            &mut client,
+            "INSERT INTO t (w, v) SELECT g, 'x' FROM generate_series(1, 3000) g; SELECT audit.seal()",
+        )?;
+        client.run("INSERT INTO t (w, v) SELECT g, 'y' FROM generate_series(1, 3000) g")?;
+        let pid = client.one("SELECT pg_backend_pid()")?;
+        client.run("BEGIN; SELECT audit.seal()")?;
+        db.cluster().kill_backend(&pid)?;
+        let mut client = db.connect()?;
+        ensure!(
+            client.number("SELECT audit.seal()")? == 3000,
+            "the lost seal's events were not sealed"
+        );
+        check(&mut client)
+    });
+}
