@@ -1,7 +1,7 @@
 //! What has to be known of a table's indexes to insert into them without an executor.
 
 use super::memory::Context;
-use super::relation::{OpenRelation, RelationRef, lock};
+use super::relation::{OpenRelation, RelationRef, attribute, lock};
 use pgrx::pg_sys;
 
 /// What is known of a table's indexes, kept across statements.
@@ -77,10 +77,9 @@ impl IndexPlan {
             if columns.iter().any(|attnum| *attnum <= 0) {
                 return None;
             }
-            let attributes = (*(*index).rd_att).attrs.as_slice(count);
-            let text = attributes
-                .iter()
-                .rposition(|attribute| attribute.atttypid == pg_sys::TEXTOID);
+            let text = (0..count).rfind(|position| {
+                (*attribute((*index).rd_att, *position)).atttypid == pg_sys::TEXTOID
+            });
             let predicate = (*info).ii_Predicate;
             let not_null = if predicate.is_null() {
                 None
