@@ -77,10 +77,9 @@ impl IndexPlan {
             if columns.iter().any(|attnum| *attnum <= 0) {
                 return None;
             }
-            let descriptor = (*index).rd_att;
-            let text = (0..count)
-                .rev()
-                .find(|column| (*attribute(descriptor, *column)).atttypid == pg_sys::TEXTOID);
+            let text = (0..count).rfind(|position| {
+                (*attribute((*index).rd_att, *position)).atttypid == pg_sys::TEXTOID
+            });
             let predicate = (*info).ii_Predicate;
             let not_null = if predicate.is_null() {
                 None
