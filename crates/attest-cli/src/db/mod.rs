@@ -1,0 +1,235 @@
+//! A database as a source, and the few statements that write to it.
+//!
+//! All that is read is read under one snapshot (REPEATABLE READ), which further connections share. Tables are read rather than
+//! functions called: a function of the server could see more than the snapshot.
+
+mod connect;
+mod event_row;
+mod passfile;
+mod reader;
+mod rows;
+mod tls;
+
+pub use connect::Target;
+pub use reader::{DbReader, Tiles};
+
+use crate::source::{Epoch, Line, Sealed, Source, Stranger};
+use anyhow::{Context, Result, ensure};
+use attest_log::Hash;
+use attest_log::checkpoint::Checkpoint;
+use attest_log::encoding::unix_micros;
+use attest_log::note::{Note, Signature};
+use postgres::Client;
+use rows::Rows;
+
+/// A database under one snapshot.
+pub struct Database {
+    target: Target,
+    client: Client,
+    snapshot: String,
+}
+
+/// An epoch's newest checkpoint.
+#[derive(Debug, Clone)]
+pub struct Newest {
+    pub epoch: u32,
+    pub checkpoint: Checkpoint,
+    pub note: Note,
+}
+
+impl Database {
+    /// Connects and takes the snapshot.
+    pub fn open(target: Target) -> Result<Self> {
+        let mut client = target.connect()?;
+        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        let there: bool = client
+            .query_one(
+                "SELECT pg_catalog.to_regclass('audit.checkpoints') IS NOT NULL",
+                &[],
+            )?
+            .get(0);
+        ensure!(
+            there,
+            "this database has no log: the extension pg_attest is not there"
+        );
+        let snapshot = client
+            .query_one("SELECT pg_catalog.pg_export_snapshot()", &[])?
+            .get(0);
+        Ok(Self {
+            target,
+            client,
+            snapshot,
+        })
+    }
+
+    /// The connection, for what else is to be read in the same snapshot.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// The newest checkpoint of each epoch that has one, in order.
+    pub fn newest(&mut self) -> Result<Vec<Newest>> {
+        let rows = self.client.query(
+            "SELECT DISTINCT ON (c.epoch) c.epoch, e.origin, c.tree_size, c.root
+             FROM audit.checkpoints c JOIN audit.epochs e USING (epoch)
+             ORDER BY c.epoch, c.tree_size DESC",
+            &[],
+        )?;
+        let mut newest = Vec::new();
+        for row in rows {
+            let epoch: i32 = row.get(0);
+            let (size, root): (i64, Vec<u8>) = (row.get(2), row.get(3));
+            let root = Hash::try_from(root)
+                .ok()
+                .context("a root in audit.checkpoints is no hash")?;
+            let checkpoint = Checkpoint::new(row.get::<_, String>(1), size.cast_unsigned(), root)?;
+            let mut note = Note::new(checkpoint.to_string())?;
+            let lines = "SELECT line FROM audit.checkpoint_signatures WHERE epoch = $1 AND tree_size = $2 ORDER BY added_at, line";
+            for line in self.client.query(lines, &[&epoch, &size])? {
+                // A line that is none is found where all signatures are looked at.
+                if let Ok(signature) = line.get::<_, String>(0).parse::<Signature>() {
+                    note.add(signature);
+                }
+            }
+            newest.push(Newest {
+                epoch: epoch.cast_unsigned(),
+                checkpoint,
+                note,
+            });
+        }
+        Ok(newest)
+    }
+}
+
+impl Source for Database {
+    type Reader = DbReader;
+
+    fn name(&self) -> String {
+        self.target.to_string()
+    }
+
+    fn epochs(&mut self) -> Result<Vec<Result<Epoch, (u32, String)>>> {
+        let newest = self.newest()?.into_iter();
+        Ok(newest
+            .map(|newest| {
+                Ok(Epoch {
+                    number: newest.epoch,
+                    note: newest.note.to_string(),
+                })
+            })
+            .collect())
+    }
+
+    fn reader(&mut self) -> Result<DbReader> {
+        let mut client = self.target.connect()?;
+        client.batch_execute(&format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
+            self.snapshot.replace('\'', "''")
+        ))?;
+        Ok(DbReader::new(client))
+    }
+
+    fn checkpoints(&mut self, epoch: u32) -> Result<impl Iterator<Item = Result<Line>>> {
+        // A signature without a checkpoint comes as a row without a chain.
+        let copy = format!(
+            "COPY (SELECT coalesce(c.tree_size, s.tree_size), c.sealed_at, c.root, c.chain, s.line
+             FROM (SELECT * FROM audit.checkpoints WHERE epoch = {epoch}) c
+             FULL JOIN (SELECT * FROM audit.checkpoint_signatures WHERE epoch = {epoch}) s USING (tree_size)
+             ORDER BY 1) TO STDOUT (FORMAT binary)"
+        );
+        Ok(Checkpoints {
+            rows: Rows::new(self.client.copy_out(&copy)?)?,
+            held: None,
+        })
+    }
+
+    fn strangers(&mut self, each: &mut dyn FnMut(Stranger)) -> Result<()> {
+        let mut rows = Rows::new(self.client.copy_out(STRANGERS)?)?;
+        while let Some(row) = rows.next()? {
+            let event_id = row.i64(0)?;
+            let said = |told: &str| {
+                format!(
+                    "{told}; it says: transaction {}",
+                    row.i64(1).unwrap_or_default()
+                )
+            };
+            let why = match row.bytes(2) {
+                Some([1]) => Some(said(
+                    "it stands in no tree, although its transaction had ended when the last seal was made",
+                )),
+                _ => None,
+            };
+            each(Stranger { event_id, why });
+        }
+        Ok(())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Events without a leaf, and whether the last seal should have given them one.
+const STRANGERS: &str = "COPY (
+    WITH leaf AS (
+        SELECT unnest(event_ids) AS event_id FROM audit.tiles WHERE level = 0
+        UNION ALL SELECT unnest(event_ids) FROM audit.tree_edge),
+    last AS (SELECT snapshot FROM audit.checkpoints ORDER BY epoch DESC, tree_size DESC LIMIT 1)
+    SELECT e.event_id, e.xact_id, pg_catalog.pg_visible_in_snapshot(e.xact_id, last.snapshot)
+    FROM audit.audit_events e LEFT JOIN last ON true
+    WHERE NOT EXISTS (SELECT FROM leaf WHERE leaf.event_id = e.event_id)
+) TO STDOUT (FORMAT binary)";
+
+/// Checkpoints, a row for each of their signatures.
+struct Checkpoints<R> {
+    rows: Rows<R>,
+    held: Option<Sealed>,
+}
+
+impl<R: std::io::Read> Checkpoints<R> {
+    fn line(&mut self) -> Result<Option<Line>> {
+        while let Some(row) = self.rows.next()? {
+            let size = row.i64(0)?.cast_unsigned();
+            let line = row
+                .bytes(4)
+                .map(|line| String::from_utf8_lossy(line).into_owned());
+            if let Some(held) = self.held.as_mut().filter(|held| held.tree_size == size) {
+                held.signatures.extend(line);
+                continue;
+            }
+            let hash = |column| {
+                row.bytes(column)
+                    .and_then(|bytes| Hash::try_from(bytes).ok())
+            };
+            let read = match (row.bytes(3).is_some(), hash(2), hash(3)) {
+                (false, _, _) => Line::Stray(size),
+                (true, Some(root), Some(chain)) => Line::Checkpoint(Sealed {
+                    tree_size: size,
+                    time: unix_micros(row.i64(1)?),
+                    root,
+                    chain,
+                    signatures: line.into_iter().collect(),
+                }),
+                _ => Line::Broken(format!(
+                    "checkpoint of tree size {size}: its root or its chain is no hash"
+                )),
+            };
+            return Ok(match read {
+                Line::Checkpoint(next) => match self.held.replace(next) {
+                    Some(held) => Some(Line::Checkpoint(held)),
+                    None => continue,
+                },
+                told => Some(told),
+            });
+        }
+        Ok(self.held.take().map(Line::Checkpoint))
+    }
+}
+
+impl<R: std::io::Read> Iterator for Checkpoints<R> {
+    type Item = Result<Line>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.line().transpose()
+    }
+}

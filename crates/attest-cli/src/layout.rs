@@ -1,0 +1,59 @@
+//! Where an export has what: docs/log-format.md, section 9.
+
+use anyhow::{Context, Result};
+use attest_log::tile::Tile;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The newest checkpoint's note. Written last: what an export says is what this covers.
+pub const CHECKPOINT: &str = "checkpoint";
+/// The chain of checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints.jsonl";
+/// Signature lines of all checkpoints.
+pub const SIGNATURES: &str = "signatures.jsonl";
+/// The RFC 3161 answers.
+pub const TIMESTAMPS: &str = "timestamps";
+/// There while an export is under way, or was broken off.
+pub const UNFINISHED: &str = "unfinished";
+
+/// The file of the events of a segment.
+pub fn events(segment: u64) -> String {
+    let tile = Tile {
+        level: 0,
+        index: segment,
+        width: 256,
+    };
+    // `tile/0/x001/234`
+    let place = tile.path();
+    format!("events/{}.jsonl", place.trim_start_matches("tile/0/"))
+}
+
+/// The folders of an export's epochs, in order.
+pub fn epochs(folder: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let about = || format!("cannot read {}", folder.display());
+    let mut epochs = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(about)? {
+        let entry = entry.with_context(about)?;
+        let number = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        if let Some(number) = number.filter(|_| entry.path().is_dir()) {
+            epochs.push((number, entry.path()));
+        }
+    }
+    epochs.sort();
+    Ok(epochs)
+}
+
+/// Writes a file so that it is there whole or as it was before, whatever happens meanwhile.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let about = || format!("cannot write {}", path.display());
+    let folder = path.parent().with_context(about)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(about)?;
+    file.write_all(bytes).with_context(about)?;
+    file.as_file().sync_all().with_context(about)?;
+    file.persist(path).with_context(about)?;
+    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.with_context(about)
+}

@@ -1,0 +1,110 @@
+//! Where a log is read from: an export or a database. What is read is material to be checked, whatever it says.
+
+use anyhow::Result;
+use attest_log::Hash;
+use attest_log::encoding::EventRecord;
+use attest_log::tile::Tile;
+use std::ops::Range;
+
+/// Leaves that are worked on at once, and that a file of events holds: those of a full tile of level 1.
+pub const SEGMENT: u64 = 65_536;
+
+/// A tree of the log, as its newest checkpoint says.
+#[derive(Debug, Clone)]
+pub struct Epoch {
+    pub number: u32,
+    /// The newest checkpoint, with its signatures: a note.
+    pub note: String,
+}
+
+/// A checkpoint in the chain of checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub tree_size: u64,
+    /// Microseconds since the Unix epoch.
+    pub time: i64,
+    pub root: Hash,
+    pub chain: Hash,
+    /// Its signature lines.
+    pub signatures: Vec<String>,
+}
+
+/// What stands among the checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    Checkpoint(Sealed),
+    /// Something that is no checkpoint; why.
+    Broken(String),
+    /// A signature of a checkpoint of a size that there is not.
+    Stray(u64),
+}
+
+/// An event that is there.
+#[expect(clippy::large_enum_variant, reason = "it is passed on, never kept")]
+pub enum Found<'a> {
+    /// With the leaf that it says it is of, or that the log says.
+    Event {
+        leaf_index: u64,
+        event: EventRecord<'a>,
+    },
+    /// Something that is no event; why.
+    Broken {
+        event_id: Option<i64>,
+        leaf_index: Option<u64>,
+        why: String,
+    },
+    /// An event that cannot belong here; why.
+    Stray {
+        event_id: i64,
+        leaf_index: Option<u64>,
+        why: String,
+    },
+}
+
+/// A row without a leaf.
+pub struct Stranger {
+    pub event_id: i64,
+    /// None: it is only not sealed yet.
+    pub why: Option<String>,
+}
+
+/// Reads the bulk of one epoch; each thread has one of its own.
+pub trait Reader: Send {
+    /// Turns to another epoch.
+    fn open(&mut self, epoch: u32) -> Result<()>;
+
+    /// The tile's hashes, or why there are none.
+    fn tile(&mut self, tile: Tile) -> Result<Result<Vec<Hash>, String>>;
+
+    /// The leaf data that the source has stored for a tile of level 0; None where it stores none.
+    fn entries(&mut self, tile: Tile) -> Result<Option<Vec<u8>>>;
+
+    /// The id of a leaf's event, where the source knows it without the event.
+    fn event_id(&self, leaf_index: u64) -> Option<i64>;
+
+    /// All events of these leaves, which lie in one segment.
+    fn events(&mut self, leaves: Range<u64>, each: &mut dyn FnMut(Found<'_>)) -> Result<()>;
+}
+
+/// A log.
+pub trait Source {
+    type Reader: Reader;
+
+    /// What it is called in the report.
+    fn name(&self) -> String;
+
+    /// Its epochs in order, or why one cannot be read.
+    fn epochs(&mut self) -> Result<Vec<Result<Epoch, (u32, String)>>>;
+
+    /// Another reader, which sees the same as all others.
+    fn reader(&mut self) -> Result<Self::Reader>;
+
+    /// An epoch's checkpoints in order.
+    fn checkpoints(&mut self, epoch: u32) -> Result<impl Iterator<Item = Result<Line>>>;
+
+    /// Calls `each` with the events that have no leaf.
+    fn strangers(&mut self, each: &mut dyn FnMut(Stranger)) -> Result<()>;
+
+    /// What else is to be told of the source.
+    fn notes(&self) -> Vec<String>;
+}

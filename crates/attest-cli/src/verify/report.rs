@@ -1,0 +1,235 @@
+//! What verification found, for a person and for a machine.
+
+use attest_log::Hash;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What can be found. The names are those of `audit.verify()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Check {
+    /// The event is not what was sealed.
+    #[serde(rename = "altered event")]
+    AlteredEvent,
+    /// A leaf without an event.
+    #[serde(rename = "missing event")]
+    MissingEvent,
+    /// An event without a leaf, or a second one for a leaf.
+    #[serde(rename = "forged event")]
+    ForgedEvent,
+    /// Not an event that `pg_attest` wrote.
+    #[serde(rename = "malformed event")]
+    MalformedEvent,
+    /// Hashes that do not fit those above or below them, or that are gone.
+    #[serde(rename = "altered tile")]
+    AlteredTile,
+    /// A checkpoint that does not fit the tree, or the checkpoint before it.
+    #[serde(rename = "broken checkpoint")]
+    BrokenCheckpoint,
+    /// A signature by a trusted key that does not hold, or none at all.
+    #[serde(rename = "bad signature")]
+    BadSignature,
+    /// Another tree than one that was seen before under the same origin.
+    #[serde(rename = "two trees")]
+    TwoTrees,
+}
+
+impl Check {
+    const ALL: [Self; 8] = [
+        Self::AlteredEvent,
+        Self::MissingEvent,
+        Self::ForgedEvent,
+        Self::MalformedEvent,
+        Self::AlteredTile,
+        Self::BrokenCheckpoint,
+        Self::BadSignature,
+        Self::TwoTrees,
+    ];
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AlteredEvent => "altered event",
+            Self::MissingEvent => "missing event",
+            Self::ForgedEvent => "forged event",
+            Self::MalformedEvent => "malformed event",
+            Self::AlteredTile => "altered tile",
+            Self::BrokenCheckpoint => "broken checkpoint",
+            Self::BadSignature => "bad signature",
+            Self::TwoTrees => "two trees",
+        })
+    }
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub check: Check,
+    pub epoch: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf_index: Option<u64>,
+    pub detail: String,
+}
+
+/// How many findings of each kind are listed; the rest is counted.
+pub const LISTED: u64 = 1000;
+
+/// The newest checkpoint that a trusted key signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Signed {
+    pub key: String,
+    pub tree_size: u64,
+    /// Of a cosignature, in seconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<u64>,
+}
+
+/// One epoch of the log.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct EpochReport {
+    pub epoch: u32,
+    pub origin: String,
+    pub tree_size: u64,
+    /// In base64.
+    pub root: String,
+    pub events: u64,
+    pub erased_events: u64,
+    pub checkpoints: u64,
+    /// Signatures of trusted keys that hold.
+    pub signatures: u64,
+    pub signed: Vec<Signed>,
+    /// The first leaf that something is wrong with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_bad_leaf: Option<u64>,
+    /// The tree size of the last checkpoint before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_good_checkpoint: Option<u64>,
+}
+
+impl EpochReport {
+    pub fn set_root(&mut self, root: &Hash) {
+        self.root = BASE64_STANDARD.encode(root);
+    }
+}
+
+/// Everything that was looked at and found.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub ok: bool,
+    pub source: String,
+    pub epochs: Vec<EpochReport>,
+    /// What is worth knowing and is no finding.
+    pub notes: Vec<String>,
+    pub findings: Vec<Finding>,
+    /// How many there are of each kind, listed or not.
+    pub counts: BTreeMap<Check, u64>,
+    pub seconds: f64,
+}
+
+impl Report {
+    pub fn add(&mut self, finding: Finding) {
+        let count = self.counts.entry(finding.check).or_default();
+        *count += 1;
+        if *count <= LISTED {
+            self.findings.push(finding);
+        }
+    }
+
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Sums up, when all was looked at.
+    pub fn finish(&mut self, seconds: f64) {
+        self.seconds = seconds;
+        self.findings
+            .sort_by_key(|f| (f.epoch, f.leaf_index, f.event_id, f.check));
+        self.ok = self.counts.is_empty();
+        for epoch in &mut self.epochs {
+            let of_epoch = self.findings.iter().filter(|f| f.epoch == epoch.epoch);
+            epoch.first_bad_leaf = of_epoch.filter_map(|f| f.leaf_index).min();
+        }
+    }
+
+    fn events(&self) -> u64 {
+        self.epochs.iter().map(|epoch| epoch.events).sum()
+    }
+}
+
+/// For a person.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for epoch in &self.epochs {
+            writeln!(f, "epoch {}: {}", epoch.epoch, epoch.origin)?;
+            writeln!(
+                f,
+                "  tree           {} leaves, root {}",
+                epoch.tree_size, epoch.root
+            )?;
+            let erased = match epoch.erased_events {
+                0 => String::new(),
+                erased => format!(", {erased} of them erased"),
+            };
+            writeln!(f, "  events         {}{erased}", epoch.events)?;
+            writeln!(f, "  checkpoints    {}", epoch.checkpoints)?;
+            for signed in &epoch.signed {
+                let behind = epoch.tree_size - signed.tree_size.min(epoch.tree_size);
+                let time = signed
+                    .time
+                    .map(|time| format!(" at {}", crate::time::utc(time)));
+                writeln!(
+                    f,
+                    "  signed by      {}, up to {} leaves{}; {behind} came later",
+                    signed.key,
+                    signed.tree_size,
+                    time.unwrap_or_default()
+                )?;
+            }
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        for finding in &self.findings {
+            write!(f, "{}: epoch {}", finding.check, finding.epoch)?;
+            if let Some(event_id) = finding.event_id {
+                write!(f, ", event {event_id}")?;
+            }
+            if let Some(leaf_index) = finding.leaf_index {
+                write!(f, ", leaf {leaf_index}")?;
+            }
+            writeln!(f, ": {}", finding.detail)?;
+        }
+        for check in Check::ALL {
+            let count = self.counts.get(&check).copied().unwrap_or_default();
+            if count > LISTED {
+                writeln!(f, "{check}: {} more", count - LISTED)?;
+            }
+        }
+        for epoch in &self.epochs {
+            let Some(bad) = epoch.first_bad_leaf else {
+                continue;
+            };
+            write!(
+                f,
+                "epoch {}: first bad leaf {bad}, last good checkpoint ",
+                epoch.epoch
+            )?;
+            match epoch.last_good_checkpoint {
+                Some(size) => writeln!(f, "that of {size} leaves")?,
+                None => writeln!(f, "none")?,
+            }
+        }
+        let events = self.events();
+        let verdict = if self.ok { "verified" } else { "NOT VERIFIED" };
+        let findings: u64 = self.counts.values().sum();
+        write!(
+            f,
+            "{verdict}: {events} events, {findings} findings, {:.1} s",
+            self.seconds
+        )
+    }
+}
