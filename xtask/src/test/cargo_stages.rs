@@ -64,11 +64,14 @@ pub fn install(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
     single(workshop, step, "install", &mut command)
 }
 
-/// The live tests start clusters of their own, of the private PostgreSQL and as the server's user.
+/// The live tests start clusters of their own, of the private PostgreSQL and as the server's user. They run `attest` too.
 pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
     let scratch = workshop
         .layout
         .scratch_folder(&format!("{}live", cluster::TEMPORARY))?;
+    let mut attest = workshop.cargo()?;
+    attest.args(["build", "--package", "attest-cli"]);
+    single(workshop, step, "attest", &mut attest)?;
     let mut command = workshop.cargo()?;
     command
         .args(["test", "--package", "live-tests", "--no-fail-fast", "--"])

@@ -8,6 +8,7 @@
     reason = "PostgreSQL and pg_attest are names, not items"
 )]
 
+mod attest_cli;
 mod concurrency; // 32, 33
 mod context;
 mod crash; // 36
