@@ -159,8 +159,11 @@ mod tests {
             .collect();
         let sorted = |in_memory: usize| -> Vec<_> {
             let mut sorter = Sorter::keeping(in_memory);
+            // As the events of a heap come: what a row needed is freed before the next.
+            let mut of_a_row = crate::pg::memory::Context::short_lived(c"a row");
             for due in &events {
-                sorter.push(*due);
+                of_a_row.run(|| sorter.push(*due));
+                of_a_row.reset();
             }
             assert_eq!(sorter.len(), 5000);
             let key = |due: Due| {

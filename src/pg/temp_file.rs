@@ -8,8 +8,14 @@ pub struct TempFile(*mut pg_sys::BufFile);
 
 impl TempFile {
     pub fn new() -> Self {
-        // SAFETY: inside a transaction, whose resource owner closes the file when an ERROR ends it.
-        Self(unsafe { pg_sys::BufFileCreateTemp(false) })
+        // SAFETY: inside a transaction, whose resource owner closes the file when an ERROR ends it, and whose context the file's
+        // memory is taken from: the current one may be a row's, reset before the file is done with.
+        unsafe {
+            let current = pg_sys::MemoryContextSwitchTo(pg_sys::CurTransactionContext);
+            let file = pg_sys::BufFileCreateTemp(false);
+            pg_sys::MemoryContextSwitchTo(current);
+            Self(file)
+        }
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
