@@ -2,6 +2,7 @@
 //! for the user to look at. Each run begins with a new cluster.
 
 mod table;
+mod tamper;
 mod workload;
 
 use crate::cluster::Cluster;
@@ -49,6 +50,7 @@ pub fn run(major: Option<u16>) -> Result<()> {
 
     workload::run(&cluster, layout, &mut client)?;
     story(&cluster, layout, &mut client)?;
+    tamper::run(&workshop, &cluster, &mut client)?;
 
     cluster.temporary = false;
     println!("\nLook around (the cluster stays up until `cargo xtask demo --stop`):\n");
