@@ -4,8 +4,10 @@
 //! away. So no event has an id that was handed out before its transaction began to write: ids of new events lie above all
 //! that were handed out before. The sealer finds unsealed events by it, and pages of events, newest first, stay stable.
 
+use crate::error::{AttestError, Result, SqlState};
 use crate::pg::cell::Backend;
 use crate::pg::heap::next_value;
+use crate::pg::sequence::{self, Steps};
 use crate::pg::xact;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -17,24 +19,31 @@ const BLOCK: i64 = 64;
 #[derive(Clone, Copy)]
 struct Left {
     transaction: u32,
+    sequence: pg_sys::Oid,
     next: i64,
     end: i64,
 }
 
 /// The next event id of the running transaction.
-pub fn next(sequence: pg_sys::Oid) -> i64 {
+///
+/// # Errors
+/// When somebody altered the sequence's steps: ids that sessions keep, or blocks that overlap, would hide events from the sealer.
+pub fn next(sequence: pg_sys::Oid) -> Result<i64> {
     static LEFT: Backend<Cell<Left>> = Backend::cell(Left {
         transaction: 0,
+        sequence: pg_sys::InvalidOid,
         next: 0,
         end: 0,
     });
     let transaction = xact::local_transaction_id();
     let mut left = LEFT.get();
-    if left.transaction != transaction || left.next == left.end {
+    if left.transaction != transaction || left.sequence != sequence || left.next == left.end {
+        check_steps(sequence)?;
         xact::top_transaction_id();
         let next = next_value(sequence);
         left = Left {
             transaction,
+            sequence,
             next,
             end: next + BLOCK,
         };
@@ -42,5 +51,27 @@ pub fn next(sequence: pg_sys::Oid) -> i64 {
     let id = left.next;
     left.next += 1;
     LEFT.set(left);
-    id
+    Ok(id)
+}
+
+fn check_steps(sequence: pg_sys::Oid) -> Result<()> {
+    let steps = sequence::steps(sequence);
+    let right = Steps {
+        increment: BLOCK,
+        cache: 1,
+    };
+    if steps == right {
+        return Ok(());
+    }
+    Err(AttestError::new(
+        SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "the sequence of event ids was altered",
+    )
+    .detail(format!(
+        "audit.audit_events_event_id_seq has INCREMENT {} CACHE {}.",
+        steps.increment, steps.cache
+    ))
+    .hint(format!(
+        "ALTER SEQUENCE audit.audit_events_event_id_seq INCREMENT BY {BLOCK} CACHE 1;"
+    )))
 }

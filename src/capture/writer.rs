@@ -87,7 +87,7 @@ impl<'a> Writer<'a> {
     /// Adds an event; returns its id.
     pub fn append(&mut self, event: &Event<'_>) -> Result<i64> {
         let stamp = Stamp {
-            event_id: event_id::next(self.sequence),
+            event_id: event_id::next(self.sequence)?,
             occurred_at: self.occurred_at,
             captured_at: self.captured_at,
             xact_id: self.xact_id,
@@ -168,8 +168,9 @@ fn try_open_partition(occurred_at: i64) -> Result<Option<Opened>> {
         Rc::clone(plans)
     } else {
         check_columns(&table)?;
-        let plans = Rc::new(IndexPlans::of(table.relation()));
+        // Before: opening the indexes may bring news of this partition.
         invalidation::watch(partition);
+        let plans = Rc::new(IndexPlans::of(table.relation()));
         log.indexes.insert(partition, Rc::clone(&plans));
         plans
     };

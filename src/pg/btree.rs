@@ -4,7 +4,7 @@
 //! The entries of one statement lie close together: a primary key's at the right edge, row keys where the statement walked the
 //! table. So they wait until the statement ends or many are waiting, are sorted, and go page by page: one descent, one lock and
 //! one WAL record for all that a leaf page takes. Whatever is not plain (a full page, which has to be deduplicated or split; a
-//! possible duplicate of a unique key; a posting list to be split; an index of an old format) goes `PostgreSQL`'s own way.
+//! possible duplicate of a unique key; a posting list to be split; a page with dead entries; an index of an old format) goes `PostgreSQL`'s own way.
 //!
 //! What is done to a page is what `_bt_insertonpg` does to a leaf with room (`src/backend/access/nbtree/nbtinsert.c`); the WAL record
 //! is a generic one (`src/backend/access/transam/generic_xlog.c`), which recovery and standbys replay like any other.
@@ -169,6 +169,10 @@ unsafe fn fill_leaf(
             ptr::null_mut(),
             nbtree::BufferGetBlockNumber(buffer),
         );
+        if nbtree::has_unlogged_state(pg_sys::BufferGetPage(buffer)) {
+            nbtree::UnlockReleaseBuffer(buffer);
+            return 0;
+        }
         let wal = nbtree::GenericXLogStart(index);
         let page = nbtree::GenericXLogRegisterBuffer(wal, buffer, 0);
         let rightmost = nbtree::is_rightmost(page);

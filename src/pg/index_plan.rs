@@ -112,10 +112,12 @@ unsafe fn not_null_column(predicate: *mut pg_sys::List) -> Option<i32> {
             .cast::<pg_sys::NullTest>();
         if (*node).xpr.type_ != pg_sys::NodeTag::T_NullTest
             || (*node).nulltesttype != pg_sys::NullTestType::IS_NOT_NULL
+            || (*node).argisrow
         {
             return None;
         }
         let variable = (*node).arg.cast::<pg_sys::Var>();
-        ((*variable).xpr.type_ == pg_sys::NodeTag::T_Var).then(|| i32::from((*variable).varattno))
+        let is_column = (*variable).xpr.type_ == pg_sys::NodeTag::T_Var && (*variable).varattno > 0;
+        is_column.then(|| i32::from((*variable).varattno))
     }
 }

@@ -37,12 +37,8 @@ const WRITE: i32 = 2;
 /// # Safety
 /// `page` is a page of a btree, not its metapage.
 pub unsafe fn is_rightmost(page: pg_sys::Page) -> bool {
-    // SAFETY: the special space of a btree page is a BTPageOpaqueData.
-    unsafe {
-        let header = page.cast::<pg_sys::PageHeaderData>();
-        let special = page.add(usize::from((*header).pd_special));
-        (*special.cast::<PageOpaque>()).next == 0
-    }
+    // SAFETY: by the caller.
+    unsafe { (*opaque(page)).next == 0 }
 }
 
 /// The leaf page that the key belongs on, locked for writing and pinned.
@@ -75,6 +71,29 @@ pub unsafe fn leaf_of(
         }
     }
     buffer
+}
+
+/// Whether the page holds what nbtree changes without a WAL record (`BTP_SPLIT_END`, `BTP_HAS_GARBAGE` and dead entries, a vacuum
+/// cycle): nbtree's own records let a replayed page differ in these, generic ones do not.
+///
+/// # Safety
+/// `page` is a page of a btree, not its metapage.
+pub unsafe fn has_unlogged_state(page: pg_sys::Page) -> bool {
+    const SPLIT_END: u16 = 1 << 5;
+    const HAS_GARBAGE: u16 = 1 << 6;
+    // SAFETY: by the caller.
+    let opaque = unsafe { &*opaque(page) };
+    opaque.flags & (SPLIT_END | HAS_GARBAGE) != 0 || opaque.cycle != 0
+}
+
+/// # Safety
+/// `page` is a page of a btree, not its metapage: its special space is a `BTPageOpaqueData`.
+unsafe fn opaque(page: pg_sys::Page) -> *const PageOpaque {
+    // SAFETY: by the caller.
+    unsafe {
+        let header = page.cast::<pg_sys::PageHeaderData>();
+        page.add(usize::from((*header).pd_special)).cast()
+    }
 }
 
 #[repr(C)]

@@ -12,23 +12,42 @@ pub fn last_handed_out(sequence: pg_sys::Oid) -> i64 {
             &[Some(pg_sys::Datum::from(sequence))],
         )
     };
-    last.map_or(0, |last| last.saturating_add(increment(sequence) - 1))
+    last.map_or(0, |last| last.saturating_add(steps(sequence).increment - 1))
 }
 
-fn increment(sequence: pg_sys::Oid) -> i64 {
+/// How a sequence counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    pub increment: i64,
+    /// So many values are taken at once, and kept by the session (`CACHE`).
+    pub cache: i64,
+}
+
+/// How the sequence counts; as CREATE SEQUENCE has it where there is none.
+pub fn steps(sequence: pg_sys::Oid) -> Steps {
     /// `src/include/catalog/pg_sequence.h`
-    const ANUM_INCREMENT: pg_sys::AttrNumber = 4;
+    const INCREMENT: pg_sys::AttrNumber = 4;
+    const CACHE: pg_sys::AttrNumber = 7;
     let cache = pg_sys::SysCacheIdentifier::SEQRELID as i32;
-    // SAFETY: a syscache tuple is valid until it is released; seqincrement is a bigint that is never null.
+    // SAFETY: a syscache tuple is valid until it is released; both columns are bigints that are never null.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(sequence));
         if tuple.is_null() {
-            return 1;
+            return Steps {
+                increment: 1,
+                cache: 1,
+            };
         }
-        let mut is_null = false;
-        let increment =
-            pg_sys::SysCacheGetAttr(cache, tuple, ANUM_INCREMENT, &raw mut is_null).value();
+        let column = |number| {
+            let mut is_null = false;
+            let value = pg_sys::SysCacheGetAttr(cache, tuple, number, &raw mut is_null).value();
+            value.cast_signed() as i64
+        };
+        let steps = Steps {
+            increment: column(INCREMENT),
+            cache: column(CACHE),
+        };
         pg_sys::ReleaseSysCache(tuple);
-        (increment.cast_signed() as i64).max(1)
+        steps
     }
 }
