@@ -114,14 +114,19 @@ impl LeafMaker {
             list = Err(attest_log::Error::BrokenList { at: 0 });
         }
         let text = |number: usize| row.bytes(number);
-        let [old_values, new_values, context] = &mut self.json;
-        let old_values = row
-            .json_text(13, old_values)
-            .map(|()| old_values.as_slice());
-        let new_values = row
-            .json_text(14, new_values)
-            .map(|()| new_values.as_slice());
-        let context = row.json_text(33, context).map(|()| context.as_slice());
+        let fields = [(13, "old_values"), (14, "new_values"), (33, "context")];
+        let mut printed = [None; 3];
+        for ((number, field), (buffer, printed)) in fields
+            .into_iter()
+            .zip(self.json.iter_mut().zip(&mut printed))
+        {
+            match row.json_text(number, buffer) {
+                None => {}
+                Some(true) => *printed = Some(buffer.as_slice()),
+                Some(false) => list = Err(attest_log::Error::Unprintable { field }),
+            }
+        }
+        let [old_values, new_values, context] = printed;
         let event = EventRecord {
             event_id: row.int8(at::EVENT_ID).unwrap_or_default(),
             occurred_at: unix_micros(row.int8(1).unwrap_or_default()),

@@ -1,11 +1,13 @@
 //! Rows of tables whose shape is ours: each column found by name, its type checked once, its values read without further looks.
 
 use super::datum::varlena_bytes;
-use super::jsonb_text;
+use super::jsonb_text::{self, Printed};
 use super::relation::{RelationRef, attribute};
 use super::slot::Row;
 use crate::error::{AttestError, Result, SqlState};
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{PgSqlErrorCode, PgTryBuilder};
 use std::ffi::CStr;
 
 /// A column that a table must have.
@@ -138,28 +140,29 @@ impl<'a> Fields<'a> {
             .map(|datum| unsafe { &*datum.cast_mut_ptr::<[u8; 16]>() })
     }
 
-    /// Makes `text` the text of a `jsonb`, as `PostgreSQL` prints it.
-    pub fn json_text(&self, column: usize, text: &mut Vec<u8>) -> Option<()> {
+    /// Makes `text` the text of a `jsonb`, as `PostgreSQL` prints it; tells whether it could. None for NULL.
+    pub fn json_text(&self, column: usize, text: &mut Vec<u8>) -> Option<bool> {
         /// A buffer larger than this is given back: an event can have a gigabyte.
         const KEEP: usize = 1 << 20;
         let datum = self.datum(column, &[pg_sys::JSONBOID])?;
         text.clear();
         text.shrink_to(KEEP);
         // SAFETY: a jsonb, by its checked type.
-        let plain = jsonb_text::write(unsafe { varlena_bytes(datum) }, text);
-        if plain.is_none() {
+        let printed = match jsonb_text::write(unsafe { varlena_bytes(datum) }, text) {
+            Printed::Whole => true,
+            Printed::TooLong => false,
+            Printed::NotPlain => {
+                text.clear();
+                print_deep(datum).is_some_and(|printed| {
+                    text.extend_from_slice(printed);
+                    true
+                })
+            }
+        };
+        if !printed {
             text.clear();
-            // SAFETY: as above; what is printed is palloc'd.
-            text.extend_from_slice(unsafe {
-                let jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
-                let size = pgrx::varlena::varsize(jsonb);
-                let root = jsonb.cast::<u8>().add(super::datum::HEADER);
-                let printed =
-                    pg_sys::JsonbToCString(std::ptr::null_mut(), root.cast(), size as i32);
-                super::datum::cstring_bytes(printed)
-            });
         }
-        Some(())
+        Some(printed)
     }
 
     /// An `inet`, as `inet_out` prints it.
@@ -289,4 +292,34 @@ fn whole(mut bytes: Vec<u8>) -> super::datum::Varlena {
     let total = bytes.len();
     super::datum::set_varsize(&mut bytes, total);
     super::datum::Varlena::whole(bytes)
+}
+
+/// A `jsonb` as `PostgreSQL` prints it; None when the text is longer than it can make, or nested deeper than its stack.
+///
+/// Catching without a subtransaction is sound because printing takes no lock, pins no buffer and runs no user code.
+fn print_deep<'a>(datum: pg_sys::Datum) -> Option<&'a [u8]> {
+    let print = move || {
+        // SAFETY: a jsonb, by its checked type; what is printed is palloc'd.
+        unsafe {
+            let jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+            let size = pgrx::varlena::varsize(jsonb);
+            let root = jsonb.cast::<u8>().add(super::datum::HEADER);
+            let printed = pg_sys::JsonbToCString(std::ptr::null_mut(), root.cast(), size as i32);
+            Some(super::datum::cstring_bytes(printed))
+        }
+    };
+    let is_limit = |code| {
+        matches!(
+            code,
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED
+                | PgSqlErrorCode::ERRCODE_STATEMENT_TOO_COMPLEX
+        )
+    };
+    PgTryBuilder::new(print)
+        .catch_others(|caught| match &caught {
+            CaughtError::PostgresError(report) if is_limit(report.sql_error_code()) => None,
+            _ => caught.rethrow(),
+        })
+        .execute()
+        .filter(|text| text.len() <= jsonb_text::LONGEST)
 }

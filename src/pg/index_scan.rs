@@ -59,8 +59,11 @@ pub enum Order {
     Descending,
 }
 
-/// The primary key's index of an open table, opened; None without one that is usable.
+/// The primary key's index of an open table, opened; None without one that can be scanned. That of a partitioned table cannot.
 pub fn primary_key(table: RelationRef<'_>) -> Option<OpenRelation> {
+    if table.kind() != 'r' {
+        return None;
+    }
     // SAFETY: open relation.
     let oid = unsafe {
         #[cfg(not(feature = "pg18"))]

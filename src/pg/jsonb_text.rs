@@ -21,9 +21,53 @@ const LENGTH: u32 = 0x0fff_ffff;
 /// Deeper values are left to `PostgreSQL`, which checks its stack.
 const DEEPEST: u32 = 64;
 
-/// Appends the text of a value without its varlena header. None where it is not plain, or too deep: then `text` is of no use.
-pub fn write(jsonb: &[u8], text: &mut Vec<u8>) -> Option<()> {
-    container(jsonb, text, 0)
+/// A longer text is not printed. `1e131071` is stored in 12 bytes: a small value can have a text that no memory holds.
+pub const LONGEST: usize = 1 << 29;
+
+/// What became of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Printed {
+    Whole,
+    /// It is not plain, or too deep: `PostgreSQL` may print it.
+    NotPlain,
+    /// Its text is longer than `LONGEST`, or than the memory there is.
+    TooLong,
+}
+
+/// Appends the text of a value without its varlena header. Where it is not `Whole`, `text` is of no use.
+pub fn write(jsonb: &[u8], text: &mut Vec<u8>) -> Printed {
+    let mut text = Text {
+        bytes: text,
+        too_long: false,
+    };
+    match container(jsonb, &mut text, 0) {
+        Some(()) => Printed::Whole,
+        None if text.too_long => Printed::TooLong,
+        None => Printed::NotPlain,
+    }
+}
+
+/// The text so far.
+struct Text<'a> {
+    bytes: &'a mut Vec<u8>,
+    too_long: bool,
+}
+
+impl Text<'_> {
+    /// Makes sure that so many more bytes fit.
+    fn room(&mut self, more: usize) -> Option<()> {
+        let fits = self.bytes.len() + more <= LONGEST && self.bytes.try_reserve(more).is_ok();
+        self.too_long |= !fits;
+        fits.then_some(())
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
 }
 
 fn word(bytes: &[u8], index: usize) -> Option<u32> {
@@ -31,9 +75,11 @@ fn word(bytes: &[u8], index: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(word.try_into().ok()?))
 }
 
-fn container(bytes: &[u8], text: &mut Vec<u8>, depth: u32) -> Option<()> {
+fn container(bytes: &[u8], text: &mut Text<'_>, depth: u32) -> Option<()> {
     let header = word(bytes, 0)?;
     let count = (header & COUNT) as usize;
+    // Brackets, and what stands between the entries.
+    text.room(count * 4 + 2)?;
     if depth > DEEPEST {
         return None;
     }
@@ -49,7 +95,7 @@ fn container(bytes: &[u8], text: &mut Vec<u8>, depth: u32) -> Option<()> {
                 text.extend_from_slice(b", ");
             }
             let (_, key) = keys.next()?;
-            string(key, text);
+            string(key, text)?;
             text.extend_from_slice(b": ");
             let (kind, value) = values.next()?;
             scalar_or_container(kind, value, text, depth)?;
@@ -118,9 +164,9 @@ impl<'a> Entries<'a> {
     }
 }
 
-fn scalar_or_container(kind: u32, value: &[u8], text: &mut Vec<u8>, depth: u32) -> Option<()> {
+fn scalar_or_container(kind: u32, value: &[u8], text: &mut Text<'_>, depth: u32) -> Option<()> {
     match kind {
-        STRING => string(value, text),
+        STRING => string(value, text)?,
         NUMERIC => numeric(value, text)?,
         FALSE => text.extend_from_slice(b"false"),
         TRUE => text.extend_from_slice(b"true"),
@@ -131,7 +177,9 @@ fn scalar_or_container(kind: u32, value: &[u8], text: &mut Vec<u8>, depth: u32) 
     Some(())
 }
 
-fn string(value: &[u8], text: &mut Vec<u8>) {
+fn string(value: &[u8], text: &mut Text<'_>) -> Option<()> {
+    // What is escaped makes room for itself.
+    text.room(value.len() + 2)?;
     text.push(b'"');
     let mut rest = value;
     while let Some(place) = rest
@@ -139,6 +187,7 @@ fn string(value: &[u8], text: &mut Vec<u8>) {
         .position(|byte| *byte < b' ' || *byte == b'"' || *byte == b'\\')
     {
         text.extend_from_slice(&rest[..place]);
+        text.room(rest.len() - place + 6)?;
         match rest[place] {
             0x08 => text.extend_from_slice(b"\\b"),
             0x0c => text.extend_from_slice(b"\\f"),
@@ -153,10 +202,11 @@ fn string(value: &[u8], text: &mut Vec<u8>) {
     }
     text.extend_from_slice(rest);
     text.push(b'"');
+    Some(())
 }
 
 /// A `numeric` with its varlena header.
-fn numeric(value: &[u8], text: &mut Vec<u8>) -> Option<()> {
+fn numeric(value: &[u8], text: &mut Text<'_>) -> Option<()> {
     // A four-byte header, as JSONB stores it, or a short one.
     let body = match value.first()? & 1 {
         0 => value.get(4..)?,
@@ -182,10 +232,12 @@ fn numeric(value: &[u8], text: &mut Vec<u8>) -> Option<()> {
             .filter(|index| *index < length);
         index.and_then(|index| unit(digits + index)).unwrap_or(0)
     };
+    let weight = i32::from(weight);
+    let whole = usize::try_from(weight + 1).unwrap_or(0) * 4;
+    text.room(whole + usize::from(scale) + 8)?;
     if negative {
         text.push(b'-');
     }
-    let weight = i32::from(weight);
     if weight < 0 {
         text.push(b'0');
     } else {
@@ -196,19 +248,19 @@ fn numeric(value: &[u8], text: &mut Vec<u8>) -> Option<()> {
     }
     if scale > 0 {
         text.push(b'.');
-        let end = text.len() + usize::from(scale);
+        let end = text.bytes.len() + usize::from(scale);
         let mut position = weight + 1;
-        while text.len() < end {
+        while text.bytes.len() < end {
             push_digits(digit(position), true, text);
             position += 1;
         }
-        text.truncate(end);
+        text.bytes.truncate(end);
     }
     Some(())
 }
 
 /// Four decimal digits, with or without leading zeroes.
-fn push_digits(digit: i16, padded: bool, text: &mut Vec<u8>) {
+fn push_digits(digit: i16, padded: bool, text: &mut Text<'_>) {
     let mut rest = digit.unsigned_abs();
     let mut four = [b'0'; 4];
     for place in four.iter_mut().rev() {

@@ -7,6 +7,8 @@ use crate::tile::Tile;
 pub enum Error {
     #[error("field {field} is {length} bytes long; the encoding holds at most 4294967295")]
     FieldTooLong { field: &'static str, length: usize },
+    #[error("{field} is too long to print, or nested too deeply")]
+    Unprintable { field: &'static str },
     #[error("the event has neither a salt nor a payload hash, so its payload has no commitment")]
     NoCommitment,
     #[error("the event has a payload hash, which is of erased events alone, and still a {left}")]

@@ -225,3 +225,30 @@ fn kill_of_a_sealing_backend() {
         check(&mut client)
     });
 }
+
+/// `1e131071` takes 12 bytes and prints 131,072: nobody may stop the sealer, or end the server, by a value whose text no memory holds.
+#[test]
+fn a_value_too_long_to_print_stops_nothing() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        client.run("CREATE TABLE j (id int PRIMARY KEY, v jsonb); SELECT audit.attach('j')")?;
+        let long = "(SELECT jsonb_agg('1e131071'::jsonb) FROM generate_series(1, 12000))";
+        client.run(&format!("INSERT INTO j VALUES (1, {long})"))?;
+        client.run(&format!(
+            "INSERT INTO j SELECT 2, (repeat('[', 70) || '0' || repeat(']', 70))::jsonb
+             UNION ALL SELECT 3, jsonb_set((repeat('[', 70) || '0' || repeat(']', 70))::jsonb, array_fill('0'::text, '{{70}}'), {long})"
+        ))?;
+        client.run("INSERT INTO j VALUES (4, '1')")?;
+        let sealed = client.number("SELECT audit.seal()")?;
+        ensure!(sealed == 5, "{sealed} events are sealed: attach and 4 rows");
+        let findings = client.table(
+            "SELECT check_name, row_key FROM audit.verify() v JOIN audit.audit_events e USING (event_id)
+             WHERE NOT ok ORDER BY row_key",
+        )?;
+        ensure!(
+            findings == ["malformed event|1", "malformed event|3"],
+            "{findings:?}"
+        );
+        Ok(())
+    });
+}
