@@ -5,33 +5,26 @@
 //! it, never between.
 
 use super::leaf;
+use super::tables::Table;
 use crate::error::{AttestError, Result, SqlState};
-use crate::pg::columns::{Columns, Fields};
-use crate::pg::index_scan::{Condition, IndexScan, Order, primary_key};
+use crate::pg::columns::Fields;
+use crate::pg::index_scan::{Condition, Order};
 use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{catalog, partition};
 
 /// The open partitions.
 pub struct Events {
-    partitions: Vec<Partition>,
-}
-
-struct Partition {
-    table: OpenRelation,
-    key: OpenRelation,
-    columns: Columns,
+    partitions: Vec<Table>,
 }
 
 impl Events {
     /// Opens and locks the partitions that there are.
     pub fn open() -> Result<Self> {
-        let find = |name| {
-            catalog::namespace_oid(c"audit")
-                .and_then(|namespace| catalog::relation_oid(namespace, name))
-        };
-        let (Some(parent), Some(default)) = (find("audit_events"), find("audit_events_default"))
-        else {
+        let (Some(parent), Some(default)) = (
+            catalog::audit_relation("audit_events"),
+            catalog::audit_relation("audit_events_default"),
+        ) else {
             return Err(AttestError::new(
                 SqlState::ERRCODE_UNDEFINED_OBJECT,
                 "the audit log is not there",
@@ -45,7 +38,7 @@ impl Events {
         let partitions = partition::all(parent.relation())
             .into_iter()
             .filter_map(|oid| OpenRelation::try_table(oid, lock::ACCESS_SHARE))
-            .map(Partition::of)
+            .map(partition_table)
             .collect::<Result<_>>()?;
         drop(default);
         Ok(Self { partitions })
@@ -86,7 +79,7 @@ impl Events {
 
     /// The lowest and the highest event id.
     pub fn bounds(&self, snapshot: &Snapshot) -> Option<(i64, i64)> {
-        let end = |partition: &Partition, order| {
+        let end = |partition: &Table, order| {
             let mut scan = partition.scan(snapshot, &[], order);
             scan.next(|row| row.int8(leaf::at::EVENT_ID)).flatten()
         };
@@ -102,38 +95,17 @@ impl Events {
     }
 }
 
-impl Partition {
-    fn of(table: OpenRelation) -> Result<Self> {
-        let columns = leaf::columns(table.relation())?;
-        let key = primary_key(table.relation()).ok_or_else(|| {
-            let name = catalog::qualified_name(table.relation().oid());
-            AttestError::new(
-                SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("{name} has no primary key"),
-            )
-            .detail("The log reads events by their ids.")
-            .hint(format!("ALTER TABLE {name} ADD PRIMARY KEY (event_id);"))
-        })?;
-        Ok(Self {
-            table,
-            key,
-            columns,
-        })
-    }
-
-    fn scan<'a>(
-        &'a self,
-        snapshot: &'a Snapshot,
-        conditions: &[Condition],
-        order: Order,
-    ) -> IndexScan<'a> {
-        IndexScan::new(
-            self.table.relation(),
-            self.key.relation(),
-            snapshot,
-            conditions,
-            order,
-            &self.columns,
+/// A partition, with the index that its events are read along.
+fn partition_table(table: OpenRelation) -> Result<Table> {
+    let columns = leaf::columns(table.relation())?;
+    let oid = table.relation().oid();
+    Table::keyed(table, columns, || {
+        let name = catalog::qualified_name(oid);
+        AttestError::new(
+            SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("{name} has no primary key"),
         )
-    }
+        .detail("The log reads events by their ids.")
+        .hint(format!("ALTER TABLE {name} ADD PRIMARY KEY (event_id);"))
+    })
 }

@@ -359,8 +359,7 @@ impl Sealer {
 }
 
 fn sequence() -> Option<pg_sys::Oid> {
-    let namespace = catalog::namespace_oid(c"audit")?;
-    catalog::relation_oid(namespace, "audit_events_event_id_seq")
+    catalog::audit_relation("audit_events_event_id_seq")
 }
 
 /// The highest event id handed out; 0 without one.

@@ -12,7 +12,7 @@ use crate::pg::{catalog, xact};
 use pgrx::pg_sys;
 use std::rc::Rc;
 
-/// An open table of the log.
+/// An open table of the log, or a partition of the events.
 pub struct Table {
     heap: OpenRelation,
     key: OpenRelation,
@@ -22,29 +22,32 @@ pub struct Table {
 impl Table {
     /// Opens a table of the schema audit.
     pub fn open(name: &str, expected: &[Expected], lock: pg_sys::LOCKMODE) -> Result<Self> {
-        let oid = catalog::namespace_oid(c"audit")
-            .and_then(|namespace| catalog::relation_oid(namespace, name))
-            .ok_or_else(|| {
-                AttestError::new(
-                    SqlState::ERRCODE_UNDEFINED_TABLE,
-                    format!("audit.{name} is not there"),
-                )
-                .hint("Restore the database from a dump: the log's tables belong to the extension pg_attest.")
-            })?;
-        let table = OpenRelation::table(oid, lock);
-        let columns = Columns::of(table.relation(), expected)?;
-        let key = primary_key(table.relation()).ok_or_else(|| {
+        let oid = catalog::audit_relation(name).ok_or_else(|| {
+            AttestError::new(
+                SqlState::ERRCODE_UNDEFINED_TABLE,
+                format!("audit.{name} is not there"),
+            )
+            .hint("Restore the database from a dump: the log's tables belong to the extension pg_attest.")
+        })?;
+        let heap = OpenRelation::table(oid, lock);
+        let columns = Columns::of(heap.relation(), expected)?;
+        Self::keyed(heap, columns, || {
             AttestError::new(
                 SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("audit.{name} has no primary key"),
             )
             .hint("Make it as the extension's script does.")
-        })?;
-        Ok(Self {
-            heap: table,
-            key,
-            columns,
         })
+    }
+
+    /// An open table with its primary key; `without_key` says what is wrong when it has none.
+    pub fn keyed(
+        heap: OpenRelation,
+        columns: Columns,
+        without_key: impl FnOnce() -> AttestError,
+    ) -> Result<Self> {
+        let key = primary_key(heap.relation()).ok_or_else(without_key)?;
+        Ok(Self { heap, key, columns })
     }
 
     /// Rows along the primary key.

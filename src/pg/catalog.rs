@@ -25,6 +25,11 @@ pub fn relation_oid(namespace: pg_sys::Oid, name: &str) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
+/// The OID of a relation in the schema audit.
+pub fn audit_relation(name: &str) -> Option<pg_sys::Oid> {
+    relation_oid(namespace_oid(c"audit")?, name)
+}
+
 /// Whether the current role owns the relation (or is a superuser).
 pub fn owns_relation(oid: pg_sys::Oid) -> bool {
     // SAFETY: catalog look-up; pg_class_ownercheck became object_ownercheck in 16.

@@ -1,7 +1,7 @@
 //! Appending rows to a heap and its indexes, as COPY does, without triggers, constraints or privileges.
 //!
-//! Only `capture::writer` uses it, on partitions of `audit.audit_events`. It owes by construction what the executor would
-//! check: the partition bound (see `partition`), NOT NULL and types (see `capture::event`).
+//! `capture::writer` uses it on partitions of `audit.audit_events`, `ledger::tables` on the log's own tables. They owe by construction
+//! what the executor would check: the partition bound (see `partition`), NOT NULL and types (see `capture::event`).
 
 use super::btree::Entries;
 use super::index_plan::IndexPlans;
