@@ -88,3 +88,17 @@ pub fn or_raise<T>(result: Result<T>) -> T {
         Err(error) => error.raise(),
     }
 }
+
+/// An argument that must not be NULL.
+pub fn required<T>(value: Option<T>, name: &str) -> Result<T> {
+    value.ok_or_else(|| {
+        AttestError::new(
+            SqlState::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            format!("{name} must not be null"),
+        )
+        .detail("The call does not say what it is about.")
+        .hint(format!(
+            "Give {name}; \\df+ audit.* describes the functions."
+        ))
+    })
+}

@@ -1,6 +1,7 @@
 //! `pg_attest`: an immutable, provable audit trail for `PostgreSQL`.
 //!
 //! The tree is the architecture:
+//! - `act`: events that no row change makes: what `pg_attest` does itself, what applications tell
 //! - `attach`: which tables are audited, and how; DDL followed and recorded
 //! - `table_plan`: what is captured of one relation
 //! - `capture`: from a statement to its events, on the user's hot path
@@ -12,6 +13,7 @@
 
 use pgrx::prelude::*;
 
+mod act;
 mod attach;
 mod capture;
 mod error;

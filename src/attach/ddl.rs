@@ -9,15 +9,15 @@
 //! What following means stands in `ddl_follow`. Under `audit.restore` all three keep still: a dump brings triggers and settings
 //! itself.
 
-use super::{ddl_follow, record, record_named, registry};
-use crate::capture::context::{Context, cut};
+use super::{ddl_follow, record, registry};
+use crate::act::Act;
+use crate::capture::context::cut;
 use crate::capture::event::{EventKind, TableName};
 use crate::error::Result;
 use crate::pg::cell::Backend;
-use crate::pg::datum::Varlena;
 use crate::pg::query;
 use crate::pg::relation::{OpenRelation, lock};
-use crate::pg::role::{self, ActAsSuperuser};
+use crate::pg::role::ActAsSuperuser;
 use crate::pg::trigger::{DdlFiring, trigger_function};
 use crate::pg::xact;
 use crate::pg::{catalog, context_source};
@@ -49,15 +49,6 @@ impl Drop for OwnDdl {
     fn drop(&mut self) {
         OWN.set(OWN.get().saturating_sub(1));
     }
-}
-
-/// The context of an act of `pg_attest`'s own: the role that called, although we act as superuser.
-pub fn outer_context() -> Context {
-    let mut context = Context::current();
-    if let Some(role) = role::caller() {
-        context.effective_role = Varlena::text(&context_source::role_name(role));
-    }
-    context
 }
 
 fn on_ddl(firing: &DdlFiring<'_>) -> Result<()> {
@@ -196,14 +187,13 @@ fn on_drop(tag: &str) -> Result<()> {
         let table = TableName::new(gone.table, &gone.schema, &gone.name);
         let mut said = statement_text();
         said.insert("object".into(), gone.object.clone().into());
-        record_named(
-            Some(&table),
-            EventKind::Ddl,
-            tag,
-            None,
-            Some(&gone.object),
+        Act {
+            table: Some(&table),
+            description: Some(&gone.object),
             said,
-        )?;
+            ..Act::new(EventKind::Ddl, tag)
+        }
+        .record()?;
         if gone.kind == "table" {
             registry::remove(gone.table)?;
         }

@@ -15,11 +15,10 @@ pub mod target;
 pub mod triggers;
 pub mod wanted;
 
-use crate::capture::context::Context;
-use crate::capture::event::{Event, EventKind, TableName};
-use crate::capture::{baseline, statement, writer};
-use crate::error::{AttestError, Result, SqlState, or_raise};
-use crate::pg::datum::Varlena;
+use crate::act::{self, Act};
+use crate::capture::baseline;
+use crate::capture::event::EventKind;
+use crate::error::{AttestError, Result, SqlState, or_raise, required};
 use crate::pg::relation::OpenRelation;
 use crate::pg::relation::lock;
 use crate::pg::role::ActAsSuperuser;
@@ -210,7 +209,7 @@ pub fn detach_table(target: pg_sys::Oid, reason: &str) -> Result<()> {
     )
 }
 
-/// Writes an event about a table.
+/// Records an act on a table.
 pub fn record(
     table: pg_sys::Oid,
     kind: EventKind,
@@ -218,51 +217,12 @@ pub fn record(
     reason: Option<&str>,
     said: Map<String, Json>,
 ) -> Result<()> {
-    let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
-    let relation = opened.relation();
-    let name = TableName::new(
-        table,
-        &catalog::namespace_name(relation.namespace()),
-        &relation.name(),
-    );
-    record_named(Some(&name), kind, action, reason, None, said)
-}
-
-/// Writes an event about a table that may be gone, or about none.
-pub fn record_named(
-    table: Option<&TableName>,
-    kind: EventKind,
-    action: &str,
-    reason: Option<&str>,
-    description: Option<&str>,
-    said: Map<String, Json>,
-) -> Result<()> {
-    let mut context = ddl::outer_context();
-    if let Some(reason) = reason {
-        context.reason = Some(Varlena::text(reason.as_bytes()));
+    Act {
+        table: Some(&act::name_of(table)),
+        reason,
+        said,
+        ..Act::new(kind, action)
     }
-    let action = Varlena::text(action.as_bytes());
-    let description = description.map(|text| Varlena::text(text.as_bytes()));
-    let said = Context::extra_with(said);
-    let event = Event {
-        table,
-        action: Some(&action),
-        description: description.as_ref(),
-        context: said.as_ref(),
-        ..Event::new(kind, statement::current())
-    };
-    writer::write_one(&event, &context).map(drop)
-}
-
-fn required<T>(value: Option<T>, name: &str) -> Result<T> {
-    value.ok_or_else(|| {
-        AttestError::new(
-            SqlState::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-            format!("{name} must not be null"),
-        )
-        .detail("The call does not say what it is about.")
-        .hint(format!(
-            "Give {name}; \\df+ audit.* describes the functions."
-        ))
-    })
+    .record()
+    .map(drop)
 }

@@ -1,10 +1,9 @@
 //! `audit.attach_schema`: the present and future tables of a schema.
 
-use super::{
-    ddl, detach_table, record_named, registry, request, required, required_reason, target,
-};
+use super::{ddl, detach_table, registry, request, required_reason, target};
+use crate::act::Act;
 use crate::capture::event::EventKind;
-use crate::error::{AttestError, Result, SqlState, or_raise};
+use crate::error::{AttestError, Result, SqlState, or_raise, required};
 use crate::pg::catalog;
 use crate::pg::query::Arg;
 use crate::pg::relation::OpenRelation;
@@ -101,7 +100,13 @@ fn record_act(
     if let Some(settings) = settings {
         said.insert("settings".into(), settings.clone());
     }
-    record_named(None, EventKind::System, action, reason, None, said)
+    Act {
+        reason,
+        said,
+        ..Act::new(EventKind::System, action)
+    }
+    .record()
+    .map(drop)
 }
 
 /// Attaches a table of an attached schema; one that cannot be attached is named in a notice.

@@ -56,12 +56,13 @@ pub enum EventKind {
     Truncate,
     Snapshot,
     Ddl,
+    Event,
     System,
 }
 
 impl EventKind {
-    pub const LABELS: [&str; 7] = [
-        "insert", "update", "delete", "truncate", "snapshot", "ddl", "system",
+    pub const LABELS: [&str; 8] = [
+        "insert", "update", "delete", "truncate", "snapshot", "ddl", "event", "system",
     ];
 }
 
@@ -93,6 +94,11 @@ pub struct Event<'a> {
     pub new_values: Option<&'a Varlena>,
     pub changed_columns: Option<&'a Varlena>,
     pub action: Option<&'a Varlena>,
+    pub category: Option<&'a Varlena>,
+    pub severity: Option<&'a Varlena>,
+    pub entity_type: Option<&'a Varlena>,
+    pub entity_id: Option<&'a Varlena>,
+    pub entity_name: Option<&'a Varlena>,
     pub description: Option<&'a Varlena>,
     /// Instead of the statement's own context.
     pub context: Option<&'a Varlena>,
@@ -111,6 +117,11 @@ impl Event<'_> {
             new_values: None,
             changed_columns: None,
             action: None,
+            category: None,
+            severity: None,
+            entity_type: None,
+            entity_id: None,
+            entity_name: None,
             description: None,
             context: None,
         }
@@ -166,12 +177,11 @@ pub fn fields<'a>(
         of(context.application_name.as_ref()),
         of(context.client_addr.as_ref()),
         of(event.action),
-        // category, severity, entity_type, entity_id, entity_name: of application events
-        Field::Null,
-        Field::Null,
-        Field::Null,
-        Field::Null,
-        Field::Null,
+        of(event.category),
+        of(event.severity),
+        of(event.entity_type),
+        of(event.entity_id),
+        of(event.entity_name),
         of(event.description),
         of(event.context.or(context.extra.as_ref())),
         Field::Null,

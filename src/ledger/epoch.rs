@@ -2,17 +2,15 @@
 
 use super::checkpoint::{Checkpoint, Epoch};
 use super::incarnation::Incarnation;
-use crate::capture::context::Context;
-use crate::capture::event::{Event, EventKind};
-use crate::capture::{statement, writer};
+use crate::act::Act;
+use crate::capture::event::EventKind;
 use crate::error::Result;
-use crate::pg::datum::Varlena;
 use crate::pg::object_lock::{self, Agreement, Until};
 use crate::pg::relation::lock;
 use crate::pg::xact;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 /// A session that writes the log's rows by SQL, as `pg_restore` does, keeps sealing off until it ends: as long as the events are
 /// there but the checkpoints are not, a seal would begin a new tree with all of them.
@@ -80,14 +78,9 @@ pub fn start(
 }
 
 fn record(said: &Json) -> Result<i64> {
-    let context = Context::current();
-    let action = Varlena::text(b"epoch");
-    let said: Map<String, Json> = said.as_object().cloned().unwrap_or_default();
-    let said = Context::extra_with(said);
-    let event = Event {
-        action: Some(&action),
-        context: said.as_ref(),
-        ..Event::new(EventKind::System, statement::current())
-    };
-    writer::write_one(&event, &context)
+    Act {
+        said: said.as_object().cloned().unwrap_or_default(),
+        ..Act::new(EventKind::System, "epoch")
+    }
+    .record()
 }
