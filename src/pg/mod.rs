@@ -26,6 +26,7 @@ pub mod fmgr;
 mod generated_column;
 pub mod guc;
 pub mod heap;
+pub mod heap_scan;
 pub mod hooks;
 pub mod incarnation;
 pub mod index_plan;

@@ -188,8 +188,8 @@ def verify_note(note, keys):
 
 # Section 7: the chain.
 
-def chain_after(previous, sealed_at, text):
-    return sha256(b"pg_attest/checkpoint/v1\n", previous, struct.pack(">q", sealed_at), text.encode())
+def chain_after(previous, sealed_at, horizon, text):
+    return sha256(b"pg_attest/checkpoint/v1\n", previous, struct.pack(">q", sealed_at), horizon, text.encode())
 
 
 # Section 8: proofs.
@@ -345,7 +345,7 @@ class Epoch:
         for line in (self.folder / "checkpoints.jsonl").read_text().splitlines():
             row = json.loads(line)
             size, time, root = row["tree_size"], row["sealed_at"], base64.b64decode(row["root"], validate=True)
-            if size < last_size or size > self.size or (last_time is not None and time < last_time):
+            if size <= last_size or size > self.size or (last_time is not None and time < last_time):
                 self.find(f"the checkpoint of {size} leaves is out of order")
                 break
             for leaf in self.hashes[seen:size]:
@@ -353,7 +353,8 @@ class Epoch:
             seen, last_size, last_time = size, size, time
             if frontier.root() != root:
                 self.find(f"the checkpoint of {size} leaves has another root")
-            chain = chain_after(chain, time, f"{self.origin}\n{size}\n{row['root']}\n")
+            horizon = base64.b64decode(row["horizon"], validate=True)
+            chain = chain_after(chain, time, horizon, f"{self.origin}\n{size}\n{row['root']}\n")
             if base64.b64decode(row["chain"], validate=True) != chain:
                 self.find(f"the chain breaks at the checkpoint of {size} leaves")
                 break
