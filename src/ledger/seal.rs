@@ -20,7 +20,7 @@ use super::signing;
 use super::tree::Tree;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::cell::Backend;
-use crate::pg::role::ActAsSuperuser;
+use crate::pg::role::{self, ActAsSuperuser};
 use crate::pg::snapshot::{Snapshot, next_xid};
 use crate::pg::{catalog, sequence};
 use crate::pg::{incarnation, xact};
@@ -41,11 +41,25 @@ static SEARCHED: Backend<RefCell<Option<Searched>>> = Backend::refcell(None);
 /// `audit.seal()`.
 #[pg_extern(sql = false)]
 fn seal() -> i64 {
+    or_raise(ends_soon());
     let _superuser = ActAsSuperuser::new();
     match or_raise(pass()) {
         Pass::Sealed(events) => events.cast_signed(),
         Pass::NotNow(why) => why.raise(),
     }
+}
+
+/// All other seals wait for the end of the transaction. A superuser may do what he likes.
+fn ends_soon() -> Result<()> {
+    if role::is_superuser() || !xact::is_block() {
+        return Ok(());
+    }
+    Err(AttestError::new(
+        SqlState::ERRCODE_ACTIVE_SQL_TRANSACTION,
+        "audit.seal() cannot run inside a transaction block",
+    )
+    .detail("All other seals would have to wait until the transaction ends.")
+    .hint("Send SELECT audit.seal() as a statement of its own, outside of BEGIN … COMMIT."))
 }
 
 /// The same for the worker, which comes again.

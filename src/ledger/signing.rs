@@ -9,6 +9,7 @@ use crate::pg::context_source;
 use crate::pg::datum::Varlena;
 use crate::pg::index_scan::{Condition, Order};
 use crate::pg::relation::lock;
+use crate::pg::role;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuple::Field;
 use crate::pg::xact;
@@ -101,7 +102,18 @@ pub fn sign(checkpoint: &Checkpoint, origin: &str) -> Result<()> {
             let line = key.sign(&checkpoint.body(origin)?, unix_seconds());
             Signatures::open_to_add()?.write(checkpoint, &line.to_string());
         }
-        Err(error) => error.warning(),
+        Err(error) if role::is_superuser() => error.warning(),
+        Err(error) => {
+            // Where the key is kept is no business of others.
+            error.log_only();
+            AttestError::new(
+                SqlState::ERRCODE_CONFIG_FILE_ERROR,
+                "the server's signing key cannot be used",
+            )
+            .detail("The events are sealed, and the checkpoint is not signed.")
+            .hint("The server's log says more.")
+            .warning();
+        }
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub mod index_plan;
 pub mod index_scan;
 pub mod invalidation;
 mod json_type;
-mod jsonb_text;
+pub mod jsonb_text;
 pub mod memory;
 mod nbtree;
 pub mod object_lock;

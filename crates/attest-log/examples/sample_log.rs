@@ -93,7 +93,7 @@ fn number(n: u64) -> Sample {
 }
 
 /// A line of `checkpoints.jsonl`.
-struct Sealed {
+struct Line {
     checkpoint: Checkpoint,
     sealed_at: i64,
     horizon: Hash,
@@ -108,7 +108,7 @@ struct Epoch {
     tiles: BTreeMap<Tile, Vec<Hash>>,
     leaves: Vec<LeafData>,
     events: BTreeMap<u64, Vec<u8>>,
-    checkpoints: Vec<Sealed>,
+    checkpoints: Vec<Line>,
 }
 
 impl Epoch {
@@ -185,7 +185,7 @@ impl Epoch {
             .map_or(self.previous, |last| last.chain);
         let horizon = horizon(i64::try_from(checkpoint.size()).unwrap(), 800, "800:800:");
         let chain = checkpoint.chain(&previous, sealed_at, &horizon);
-        self.checkpoints.push(Sealed {
+        self.checkpoints.push(Line {
             checkpoint,
             sealed_at,
             horizon,
@@ -219,7 +219,7 @@ impl Epoch {
             let name = name.strip_prefix("tile/0/").unwrap();
             put(&folder.join(format!("events/{name}.jsonl")), lines);
         }
-        let line = |sealed: &Sealed| {
+        let line = |sealed: &Line| {
             let (checkpoint, sealed_at) = (&sealed.checkpoint, sealed.sealed_at);
             let (size, root) = (checkpoint.size(), base64(checkpoint.root()));
             let (horizon, chain) = (base64(&sealed.horizon), base64(&sealed.chain));

@@ -79,6 +79,10 @@ pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
     command
         .env("PG_ATTEST_BINDIR", &workshop.bindir)
         .env("PG_ATTEST_TMP", &scratch);
+    match workshop.older() {
+        Some(bindir) => command.env("PG_ATTEST_OLD_BINDIR", bindir),
+        None => command.env_remove("PG_ATTEST_OLD_BINDIR"),
+    };
     match workshop.layout.user.name() {
         Some(name) => command.env("PG_ATTEST_RUNAS", name),
         None => command.env_remove("PG_ATTEST_RUNAS"),
