@@ -230,6 +230,14 @@ impl Epoch {
         let lines: String = self.checkpoints.iter().map(line).collect();
         put(&folder.join("checkpoints.jsonl"), lines);
 
+        let signed = |line: &Line| {
+            let size = line.checkpoint.size();
+            let signature = signers[0].sign(&line.checkpoint.to_string(), 0);
+            format!("{{\"tree_size\":{size},\"line\":\"{signature}\"}}\n")
+        };
+        let lines: String = self.checkpoints.iter().map(signed).collect();
+        put(&folder.join("signatures.jsonl"), lines);
+
         let latest = self.checkpoints.last().unwrap().checkpoint.clone();
         let mut note = Note::new(latest.to_string()).unwrap();
         for key in signers {

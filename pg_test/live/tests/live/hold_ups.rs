@@ -109,8 +109,8 @@ fn sealing_and_detaching_do_not_deadlock() {
             detacher
                 .run("LOCK TABLE audit.audit_events_default IN ACCESS EXCLUSIVE MODE NOWAIT")?;
             detacher.run("COMMIT")?;
-            let sealed = seal.join().ok().context("the sealer panicked")??;
-            ensure!(sealed > 0, "nothing was sealed");
+            let events = seal.join().ok().context("the sealer panicked")??;
+            ensure!(events > 0, "nothing was sealed");
             anyhow::Ok(())
         })?;
         check(&mut client)
