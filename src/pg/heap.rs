@@ -6,6 +6,8 @@
 use super::btree::Entries;
 use super::index_plan::IndexPlans;
 use super::memory::Context;
+#[cfg(feature = "pg15")]
+use super::new_pages::NewPages;
 use super::relation::OpenRelation;
 use super::slot::clear;
 use super::tuple::{self, Field};
@@ -40,6 +42,8 @@ pub struct Appender {
     /// Bytes of the batches before.
     written: usize,
     bulk: pg_sys::BulkInsertState,
+    #[cfg(feature = "pg15")]
+    pages: Option<NewPages>,
     command: u32,
 }
 
@@ -62,6 +66,8 @@ impl Appender {
             bytes: 0,
             written: 0,
             bulk: ptr::null_mut(),
+            #[cfg(feature = "pg15")]
+            pages: None,
             command,
         }
     }
@@ -111,9 +117,6 @@ impl Appender {
         // SAFETY: slots and tuples are of this table's type. The bulk-insert state and the slots live in the caller's
         // context, not in the batch's, which is reset (a bulk-insert state there crashed the server).
         unsafe {
-            if self.written > ring_threshold() && self.bulk.is_null() {
-                self.bulk = pg_sys::GetBulkInsertState();
-            }
             while self.slots.len() < count {
                 self.slots.push(pg_sys::MakeSingleTupleTableSlot(
                     (*raw).rd_att,
@@ -123,11 +126,7 @@ impl Appender {
             for (slot, tuple) in self.slots.iter().zip(&self.tuples) {
                 pg_sys::ExecStoreHeapTuple(*tuple, *slot, false);
             }
-            let slots = self.slots.as_mut_ptr();
-            // at most BATCH_ROWS
-            let rows = count as i32;
-            self.batch
-                .run(|| pg_sys::heap_multi_insert(raw, slots, rows, self.command, 0, self.bulk));
+            self.store_slots();
             for position in 0..count {
                 let slot = self.slots[position];
                 match &mut self.executor {
@@ -138,6 +137,43 @@ impl Appender {
             }
         }
         pgrx::check_for_interrupts!();
+    }
+
+    /// # Safety
+    /// The first slots hold the waiting tuples.
+    unsafe fn store_slots(&mut self) {
+        let raw = self.table.raw();
+        let in_ring = self.written > ring_threshold();
+        // SAFETY: by the caller. At most BATCH_ROWS.
+        let insert = |slots: &mut [*mut pg_sys::TupleTableSlot], bulk| unsafe {
+            let count = slots.len() as i32;
+            pg_sys::heap_multi_insert(raw, slots.as_mut_ptr(), count, self.command, 0, bulk);
+        };
+        let count = self.tuples.len();
+        #[cfg(feature = "pg15")]
+        {
+            if self.pages.is_none() && NewPages::suit(&self.tuples) {
+                self.pages = Some(NewPages::new());
+            }
+            if let Some(pages) = &mut self.pages {
+                if in_ring {
+                    pages.use_ring();
+                }
+                // SAFETY: an open table; each range of slots holds the tuples of that range.
+                self.batch.run(|| unsafe {
+                    pages.fill(raw, &self.tuples, |range, bulk| {
+                        insert(&mut self.slots[range], bulk);
+                    });
+                });
+                return;
+            }
+        }
+        if in_ring && self.bulk.is_null() {
+            // SAFETY: lives in the current context, the caller's.
+            self.bulk = unsafe { pg_sys::GetBulkInsertState() };
+        }
+        self.batch
+            .run(|| insert(&mut self.slots[..count], self.bulk));
     }
 
     /// # Safety

@@ -35,6 +35,8 @@ mod json_type;
 mod jsonb_text;
 pub mod memory;
 mod nbtree;
+#[cfg(feature = "pg15")]
+mod new_pages;
 pub mod object_lock;
 pub mod parallel;
 pub mod partition;
