@@ -19,6 +19,7 @@ mod executor; // 16, 22
 mod extension; // 35, 38
 mod indexes; // 36
 mod memory; // 29, 30
+mod new_pages;
 mod no_alarm;
 mod pooling;
 mod replication; // 23
