@@ -32,8 +32,11 @@ fn ring_threshold() -> usize {
 pub struct Appender {
     table: OpenRelation,
     plans: Rc<IndexPlans>,
-    indexes: Vec<Entries>,
+    /// Of each plan; opened by the first row that the index takes: most rows are none for most partial indexes.
+    indexes: Vec<Option<Entries>>,
     executor: Option<ExecutorIndexes>,
+    /// For what lives as long: rows are appended in any context.
+    home: Context,
     /// Tuples of the batch; reset at each flush.
     batch: Context,
     tuples: Vec<pg_sys::HeapTuple>,
@@ -53,13 +56,14 @@ impl Appender {
         let (indexes, executor) = if plans.needs_executor {
             (Vec::new(), Some(ExecutorIndexes::open(table.raw())))
         } else {
-            (plans.simple.iter().map(Entries::open).collect(), None)
+            (plans.simple.iter().map(|_| None).collect(), None)
         };
         Self {
             table,
             plans,
             indexes,
             executor,
+            home: Context::short_lived(c"pg_attest appender"),
             batch: Context::short_lived(c"pg_attest batch"),
             tuples: Vec::new(),
             slots: Vec::new(),
@@ -82,6 +86,13 @@ impl Appender {
             self.tuples.push(tuple);
             (*tuple).t_len as usize
         };
+        let row = self.tuples.len() - 1;
+        for (entries, plan) in self.indexes.iter_mut().zip(&self.plans.simple) {
+            if plan.takes(fields) {
+                let entries = entries.get_or_insert_with(|| self.home.run(|| Entries::open(plan)));
+                entries.prepare(plan, row, fields);
+            }
+        }
         self.bytes += length;
         if self.tuples.len() == BATCH_ROWS || self.bytes >= BATCH_BYTES {
             self.flush();
@@ -100,7 +111,7 @@ impl Appender {
             // SAFETY: a tuple of this table's type; heap_insert sets its t_self.
             unsafe {
                 pg_sys::heap_insert(raw, tuple, self.command, 0, self.bulk);
-                self.index_tuple(tuple, (*tuple).t_self);
+                self.index(&[(*tuple).t_self]);
             }
         } else {
             self.multi_insert();
@@ -127,13 +138,17 @@ impl Appender {
                 pg_sys::ExecStoreHeapTuple(*tuple, *slot, false);
             }
             self.store_slots();
-            for position in 0..count {
-                let slot = self.slots[position];
-                match &mut self.executor {
-                    Some(executor) => executor.insert(slot),
-                    None => self.index_tuple(self.tuples[position], (*slot).tts_tid),
+            let slots = &self.slots[..count];
+            if let Some(executor) = &mut self.executor {
+                for slot in slots {
+                    executor.insert(*slot);
                 }
-                clear(slot);
+            } else {
+                let stored: Vec<_> = slots.iter().map(|slot| (**slot).tts_tid).collect();
+                self.index(&stored);
+            }
+            for slot in &self.slots[..count] {
+                clear(*slot);
             }
         }
         pgrx::check_for_interrupts!();
@@ -176,19 +191,17 @@ impl Appender {
             .run(|| insert(&mut self.slots[..count], self.bulk));
     }
 
-    /// # Safety
-    /// `tuple` is of this table's type and was stored at `tid`.
-    unsafe fn index_tuple(&mut self, tuple: pg_sys::HeapTuple, tid: pg_sys::ItemPointerData) {
-        for (entries, plan) in self.indexes.iter_mut().zip(&self.plans.simple) {
-            // SAFETY: by the caller; the plan was made of this table's index.
-            unsafe { entries.add(self.table.raw(), plan, tuple, tid) };
+    /// The batch's rows are stored at these positions.
+    fn index(&mut self, stored: &[pg_sys::ItemPointerData]) {
+        for entries in self.indexes.iter_mut().flatten() {
+            entries.stored(self.table.raw(), stored);
         }
     }
 
     /// Writes the last batch and closes the table.
     pub fn finish(mut self) {
         self.flush();
-        for entries in &mut self.indexes {
+        for entries in self.indexes.iter_mut().flatten() {
             entries.flush(self.table.raw());
         }
     }

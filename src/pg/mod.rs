@@ -16,6 +16,7 @@
 )]
 
 mod btree;
+mod btree_leaf;
 pub mod catalog;
 pub mod cell;
 pub mod columns;
