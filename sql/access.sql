@@ -17,7 +17,8 @@ DECLARE
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
             'GRANT EXECUTE ON FUNCTION audit.tile, audit.checkpoint_body, audit.checkpoint_note, audit.consistency_proof, audit.add_signature, audit.add_timestamp TO %I']
         WHEN 'writer' THEN ARRAY[
-            'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context() TO %I']
+            'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context() TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.log_event, audit.log_request TO %I']
         WHEN 'admin' THEN ARRAY[
             'GRANT EXECUTE ON FUNCTION audit.attach, audit.attach_with, audit.detach, audit.attach_schema, audit.attach_schema_with, audit.detach_schema, audit.maintain(), audit.seal() TO %I']
     END;
