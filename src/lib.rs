@@ -46,6 +46,7 @@ extension_sql_file!(
     name = "activity",
     requires = ["capture"]
 );
+extension_sql_file!("../sql/events.sql", name = "events", requires = ["schema"]);
 extension_sql_file!(
     "../sql/status.sql",
     name = "status",
@@ -54,7 +55,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/access.sql",
     name = "access",
-    requires = ["context", "activity", "status"],
+    requires = ["context", "activity", "events", "status"],
     finalize
 );
 

@@ -65,11 +65,6 @@ impl Entries {
         // SAFETY: by the caller; index_form_tuple copies.
         unsafe {
             let descriptor = (*heap).rd_att;
-            if let Some(column) = plan.not_null
-                && pg_sys::heap_attisnull(tuple, column, descriptor)
-            {
-                return;
-            }
             for (position, column) in plan.columns.iter().enumerate() {
                 values[position] =
                     pg_sys::heap_getattr(tuple, *column, descriptor, &mut nulls[position]);

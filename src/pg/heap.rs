@@ -30,7 +30,8 @@ fn ring_threshold() -> usize {
 pub struct Appender {
     table: OpenRelation,
     plans: Rc<IndexPlans>,
-    indexes: Vec<Entries>,
+    /// Of each plan; opened by the first row that the index takes: most rows are none for most partial indexes.
+    indexes: Vec<Option<Entries>>,
     executor: Option<ExecutorIndexes>,
     /// Tuples of the batch; reset at each flush.
     batch: Context,
@@ -49,7 +50,7 @@ impl Appender {
         let (indexes, executor) = if plans.needs_executor {
             (Vec::new(), Some(ExecutorIndexes::open(table.raw())))
         } else {
-            (plans.simple.iter().map(Entries::open).collect(), None)
+            (plans.simple.iter().map(|_| None).collect(), None)
         };
         Self {
             table,
@@ -145,14 +146,19 @@ impl Appender {
     unsafe fn index_tuple(&mut self, tuple: pg_sys::HeapTuple, tid: pg_sys::ItemPointerData) {
         for (entries, plan) in self.indexes.iter_mut().zip(&self.plans.simple) {
             // SAFETY: by the caller; the plan was made of this table's index.
-            unsafe { entries.add(self.table.raw(), plan, tuple, tid) };
+            unsafe {
+                if plan.takes(self.table.raw(), tuple) {
+                    let entries = entries.get_or_insert_with(|| Entries::open(plan));
+                    entries.add(self.table.raw(), plan, tuple, tid);
+                }
+            }
         }
     }
 
     /// Writes the last batch and closes the table.
     pub fn finish(mut self) {
         self.flush();
-        for entries in &mut self.indexes {
+        for entries in self.indexes.iter_mut().flatten() {
             entries.flush(self.table.raw());
         }
     }

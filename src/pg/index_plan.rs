@@ -51,6 +51,20 @@ impl IndexPlans {
 }
 
 impl IndexPlan {
+    /// Whether the index has an entry for the row.
+    ///
+    /// # Safety
+    /// `tuple` is of the type of the open `table`, which is the index's.
+    pub(in crate::pg) unsafe fn takes(
+        &self,
+        table: pg_sys::Relation,
+        tuple: pg_sys::HeapTuple,
+    ) -> bool {
+        // SAFETY: by the caller.
+        self.not_null
+            .is_none_or(|column| unsafe { !pg_sys::heap_attisnull(tuple, column, (*table).rd_att) })
+    }
+
     /// The plan of a btree over plain columns, whose predicate, if any, is `column IS NOT NULL`; None for other indexes.
     ///
     /// # Safety
