@@ -2,7 +2,7 @@
 //!
 //! The tree is the architecture:
 //! - `act`: events that no row change makes: what `pg_attest` does itself, what applications tell
-//! - `activity`: events that applications tell
+//! - `activity`: events that applications tell; auditors' reviews
 //! - `attach`: which tables are audited, and how; DDL followed and recorded
 //! - `table_plan`: what is captured of one relation
 //! - `capture`: from a statement to its events, on the user's hot path
@@ -48,6 +48,16 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/events.sql", name = "events", requires = ["schema"]);
 extension_sql_file!(
+    "../sql/activity_views.sql",
+    name = "activity_views",
+    requires = ["schema"]
+);
+extension_sql_file!(
+    "../sql/reports.sql",
+    name = "reports",
+    requires = ["status"]
+);
+extension_sql_file!(
     "../sql/status.sql",
     name = "status",
     requires = ["attach", "log"]
@@ -55,7 +65,14 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/access.sql",
     name = "access",
-    requires = ["context", "activity", "events", "status"],
+    requires = [
+        "context",
+        "activity",
+        "activity_views",
+        "events",
+        "reports",
+        "status"
+    ],
     finalize
 );
 

@@ -1,4 +1,4 @@
-//! Application events: `audit.log_event` and `audit.log_request`.
+//! Application events: `audit.log_event` and `audit.log_request`; the reviews of auditors: `audit.sign_off`.
 //!
 //! They are rows of the log like all others, written natively as whoever called, sealed and proven. What goes where is described in
 //! docs/activity.md.
@@ -6,6 +6,7 @@
 mod redact;
 mod request;
 mod said;
+mod sign_off;
 
 use crate::act::Act;
 use crate::capture::event::EventKind;

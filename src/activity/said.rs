@@ -112,6 +112,13 @@ pub fn object(
     let Some(value) = value else {
         return Ok(None);
     };
+    let mut object = plain_object(value, argument)?;
+    secrets.redact(&mut object);
+    Ok(Some(object))
+}
+
+/// A JSON object as it is.
+pub fn plain_object(value: &JsonbArg, argument: &str) -> Result<Map<String, Json>> {
     let text = value
         .text()
         .filter(|text| text.len() <= LARGEST_JSON)
@@ -130,10 +137,7 @@ pub fn object(
             .hint("Store the whole elsewhere, and keep its address and its SHA-256 here.")
         })?;
     match serde_json::from_str(text) {
-        Ok(Json::Object(mut object)) => {
-            secrets.redact(&mut object);
-            Ok(Some(object))
-        }
+        Ok(Json::Object(object)) => Ok(object),
         Ok(other) => Err(AttestError::new(
             SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("{argument} must be a JSON object"),
