@@ -76,7 +76,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
         WHEN filters ? 'severity' THEN 'severity'
         WHEN filters ? 'search' THEN 'operation'
         WHEN filters -> 'operation' <@ '["ddl", "event", "system"]' THEN 'operation'
-        WHEN filters ?| ARRAY['target', 'session_user_name', 'operation'] THEN 'coarse'
+        WHEN filters ?| ARRAY['target', 'session_user_name', 'operation', 'since', 'until'] THEN 'coarse'
         ELSE 'all'
     END
 $$;
