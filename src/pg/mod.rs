@@ -33,6 +33,7 @@ pub mod index_plan;
 pub mod index_scan;
 pub mod invalidation;
 mod json_type;
+pub mod jsonb_arg;
 mod jsonb_text;
 pub mod memory;
 mod nbtree;
