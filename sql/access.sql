@@ -11,13 +11,20 @@ DECLARE
             'GRANT SELECT ON audit.audit_events, audit.attachments, audit.attachment, audit.attached_schema TO %I',
             'GRANT SELECT ON audit.audit_events_default TO %I',
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
+            'GRANT SELECT ON audit.activity, audit.sign_offs, audit.record_version, audit.logged_actions TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.recent_activity, audit.report_changes, audit.report_reasons, audit.report_privileged, audit.report_ddl, audit.report_access_health, audit.check_period TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.events, audit.count_events, audit.event_filters, audit.event_conditions, audit.event_driver TO %I',
             'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass), audit.unsealed(), audit.sealer_state() TO %I',
             'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I']
         WHEN 'witness' THEN ARRAY[
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
             'GRANT EXECUTE ON FUNCTION audit.tile, audit.checkpoint_body, audit.checkpoint_note, audit.consistency_proof, audit.add_signature, audit.add_timestamp TO %I']
         WHEN 'writer' THEN ARRAY[
-            'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context() TO %I']
+            'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context() TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.log_event, audit.log_request TO %I',
+            'GRANT SELECT ON audit.my_activity TO %I']
+        WHEN 'reviewer' THEN ARRAY[
+            'GRANT EXECUTE ON FUNCTION audit.sign_off, audit.sign_off_with TO %I']
         WHEN 'admin' THEN ARRAY[
             'GRANT EXECUTE ON FUNCTION audit.attach, audit.attach_with, audit.detach, audit.attach_schema, audit.attach_schema_with, audit.detach_schema, audit.maintain(), audit.seal() TO %I']
     END;
@@ -25,13 +32,13 @@ DECLARE
 BEGIN
     IF grants IS NULL THEN
         RAISE EXCEPTION 'unknown access "%"', access
-            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Access is given by kind.', HINT = 'It is one of reader, writer, witness, admin.';
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Access is given by kind.', HINT = 'It is one of reader, writer, reviewer, witness, admin.';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
         RAISE EXCEPTION 'role "%" does not exist', role_name
             USING ERRCODE = 'undefined_object', DETAIL = 'Access is given to one role at a time.', HINT = '\du lists the roles.';
     END IF;
-    IF access = 'admin' THEN
+    IF access IN ('admin', 'reviewer') THEN
         PERFORM audit.grant_access(role_name, 'reader');
     END IF;
     FOREACH statement IN ARRAY grants LOOP
@@ -39,5 +46,5 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION audit.grant_access IS 'Gives a role access: reader (the log and its state), writer (setting context, writing application events), witness (the tree and its checkpoints without the events, and signing), admin (reader, and attaching tables it owns, upkeep). For superusers';
+COMMENT ON FUNCTION audit.grant_access IS 'Gives a role access: reader (the log and its state), writer (setting context, writing application events, seeing one''s own), reviewer (reader, and signing off reviews), witness (the tree and its checkpoints without the events, and signing), admin (reader, and attaching tables it owns, upkeep). For superusers';
 REVOKE ALL ON FUNCTION audit.grant_access FROM PUBLIC;

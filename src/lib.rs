@@ -2,6 +2,7 @@
 //!
 //! The tree is the architecture:
 //! - `act`: events that no row change makes: what `pg_attest` does itself, what applications tell
+//! - `activity`: events that applications tell; auditors' reviews
 //! - `attach`: which tables are audited, and how; DDL followed and recorded
 //! - `table_plan`: what is captured of one relation
 //! - `capture`: from a statement to its events, on the user's hot path
@@ -14,6 +15,7 @@
 use pgrx::prelude::*;
 
 mod act;
+mod activity;
 mod attach;
 mod capture;
 mod error;
@@ -40,6 +42,22 @@ extension_sql_file!(
 extension_sql_file!("../sql/attach.sql", name = "attach", requires = ["capture"]);
 extension_sql_file!("../sql/log.sql", name = "log", requires = ["capture"]);
 extension_sql_file!(
+    "../sql/activity.sql",
+    name = "activity",
+    requires = ["capture"]
+);
+extension_sql_file!("../sql/events.sql", name = "events", requires = ["schema"]);
+extension_sql_file!(
+    "../sql/activity_views.sql",
+    name = "activity_views",
+    requires = ["schema"]
+);
+extension_sql_file!(
+    "../sql/reports.sql",
+    name = "reports",
+    requires = ["status"]
+);
+extension_sql_file!(
     "../sql/status.sql",
     name = "status",
     requires = ["attach", "log"]
@@ -47,7 +65,14 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/access.sql",
     name = "access",
-    requires = ["context", "status"],
+    requires = [
+        "context",
+        "activity",
+        "activity_views",
+        "events",
+        "reports",
+        "status"
+    ],
     finalize
 );
 

@@ -25,6 +25,49 @@ pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// Lets DROP EXTENSION take events with it.
 pub static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+/// What a name contains when its values look secret: masked columns by default, and keys of applications' metadata.
+macro_rules! secret_names {
+    () => {
+        "password,passwd,passphrase,secret,token,api_key,private_key,credential"
+    };
+}
+
+/// Of columns: `audit.attach` masks them unless it is told otherwise.
+pub const SECRET_COLUMNS: &str = secret_names!();
+
+/// Of keys in applications' metadata: those of columns, and the headers and fields that requests carry.
+const SECRET_KEYS: &CStr = match CStr::from_bytes_with_nul(
+    concat!(secret_names!(), ",authorization,cookie,card_number,cvv\0").as_bytes(),
+) {
+    Ok(text) => text,
+    Err(_) => panic!("ends in one NUL byte"),
+};
+
+/// A superuser's: whoever may change it may let secrets into the log.
+pub static REDACT_KEYS: Text = Text::new(Some(SECRET_KEYS));
+
+/// The parts of names in a list, in the form in which names are compared.
+pub fn name_parts(list: &str) -> Vec<String> {
+    list.split(',')
+        .map(plain)
+        .filter(|part| !part.is_empty())
+        .collect()
+}
+
+/// Whether the name contains one of the parts: case and everything that is no letter or digit aside, so that `apiKey` and
+/// `X-Api-Key` have the part `api_key`.
+pub fn has_part(name: &str, parts: &[String]) -> bool {
+    let name = plain(name);
+    parts.iter().any(|part| name.contains(part.as_str()))
+}
+
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
 /// How often the worker seals, in milliseconds; 0: not at all.
 pub static SEAL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 /// The server's own signing key; a key that the superuser can read proves nothing against the superuser.
@@ -137,6 +180,14 @@ pub fn init() {
         c"Allow DROP EXTENSION pg_attest while the log holds events.",
         c"Superusers only. The events are lost with the extension.",
         &ALLOW_DROP,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"audit.redact_keys",
+        c"Parts of key names whose values are redacted in application events, separated by commas.",
+        c"Case and punctuation do not count. Superusers only: without it, secrets stay in the log for good.",
+        &REDACT_KEYS,
         GucContext::Suset,
         GucFlags::default(),
     );

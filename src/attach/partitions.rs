@@ -22,6 +22,8 @@ pub fn ensure() -> Result<i64> {
     if missing()?.is_empty() {
         return Ok(0);
     }
+    // A month cannot be made while the default partition holds its events: those of applications may come before the first attach.
+    drain()?;
     // Two sessions may see the same month missing: one makes it, the other looks again.
     query::run(
         "LOCK TABLE ONLY audit.audit_events IN SHARE UPDATE EXCLUSIVE MODE",

@@ -6,19 +6,6 @@ use crate::settings;
 use crate::table_plan::{CaptureMode, OnTruncate, TableSettings};
 use serde_json::Value as Json;
 
-/// What a column's name contains when its values look secret.
-const SECRET: [&str; 9] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "api_key",
-    "apikey",
-    "private_key",
-    "credential",
-];
-
 const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
 /// The arguments of `audit.attach`, as the SQL function hands them over.
@@ -206,13 +193,10 @@ pub fn parse(
 
 /// The columns whose names look secret.
 pub fn secrets(columns: &[String], is_exempt: impl Fn(&String) -> bool) -> Vec<String> {
-    let looks_secret = |name: &&String| {
-        let name = name.to_lowercase();
-        SECRET.iter().any(|part| name.contains(part))
-    };
+    let parts = settings::name_parts(settings::SECRET_COLUMNS);
     columns
         .iter()
-        .filter(looks_secret)
+        .filter(|name| settings::has_part(name, &parts))
         .filter(|name| !is_exempt(name))
         .cloned()
         .collect()

@@ -16,6 +16,7 @@
 )]
 
 mod btree;
+mod btree_leaf;
 pub mod catalog;
 pub mod cell;
 pub mod columns;
@@ -33,9 +34,12 @@ pub mod index_plan;
 pub mod index_scan;
 pub mod invalidation;
 mod json_type;
+pub mod jsonb_arg;
 pub mod jsonb_text;
 pub mod memory;
 mod nbtree;
+#[cfg(feature = "pg15")]
+mod new_pages;
 pub mod object_lock;
 pub mod parallel;
 pub mod partition;
