@@ -15,7 +15,7 @@ const VOLUME: &str = "
     CREATE TABLE quiet (id int PRIMARY KEY, v int);
     CREATE TABLE small (id int PRIMARY KEY, v int);
     SELECT audit.attach(t) FROM unnest('{busy,quiet,small}'::regclass[]) t;
-    INSERT INTO quiet SELECT i, 0 FROM generate_series(1, 10000) i;
+    INSERT INTO quiet SELECT i, 0 FROM generate_series(1, 9000) i;
     INSERT INTO small VALUES (1, 1), (2, 2);
     DELETE FROM small WHERE id = 1;
     DO $$
