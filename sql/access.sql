@@ -11,8 +11,8 @@ DECLARE
             'GRANT SELECT ON audit.audit_events, audit.attachments, audit.attachment, audit.attached_schema TO %I',
             'GRANT SELECT ON audit.audit_events_default TO %I',
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
-            'GRANT SELECT ON audit.retention_policies, audit.holds, audit.archives, audit.log_partitions TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.table_now, audit.oid_floor TO %I',
+            'GRANT SELECT ON audit.retention_policies, audit.holds, audit.archives, audit.log_partitions, audit.cleanups TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.table_now, audit.oid_floor, audit.retention_report() TO %I',
             'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass), audit.unsealed(), audit.sealer_state() TO %I',
             'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I']
         WHEN 'witness' THEN ARRAY[
@@ -22,7 +22,7 @@ DECLARE
             'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context() TO %I']
         WHEN 'admin' THEN ARRAY[
             'GRANT EXECUTE ON FUNCTION audit.attach, audit.attach_with, audit.detach, audit.attach_schema, audit.attach_schema_with, audit.detach_schema, audit.maintain(), audit.seal() TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.set_retention, audit.drop_retention, audit.hold, audit.hold_with, audit.release_hold, audit.apply_retention, audit.prune_batch, audit.clear, audit.erase, audit.record_archive TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.set_retention, audit.drop_retention, audit.hold, audit.hold_with, audit.release_hold, audit.apply_retention, audit.prune_batch, audit.clear, audit.erase, audit.record_archive, audit.attach_cleanup, audit.detach_cleanup TO %I',
             'GRANT EXECUTE ON PROCEDURE audit.prune TO %I']
     END;
     statement text;

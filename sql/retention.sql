@@ -211,20 +211,23 @@ $$;
 COMMENT ON FUNCTION audit.table_oids IS 'The OIDs under which a table''s events are kept: its own, and those from before it was restored or made anew under its name';
 
 CREATE FUNCTION audit.row_keys(target regclass, row_key text) RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH RECURSIVE keys (key) AS (
-        SELECT row_key COLLATE "C"
-        UNION
-        SELECT other.key
-        FROM keys k
-        CROSS JOIN LATERAL (
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    oids CONSTANT oid[] := audit.table_oids(target);
+    keys text[] := ARRAY[row_key];
+    next integer := 1;
+BEGIN
+    WHILE next <= cardinality(keys) LOOP
+        keys := keys || ARRAY(
             SELECT e.old_row_key FROM audit.audit_events e
-            WHERE e.table_oid = ANY (audit.table_oids(target)) AND e.row_key = k.key AND e.old_row_key IS NOT NULL
-            UNION ALL
+            WHERE e.table_oid = ANY (oids) AND e.row_key = keys[next] AND e.old_row_key <> ALL (keys)
+            UNION
             SELECT e.row_key FROM audit.audit_events e
-            WHERE e.table_oid = ANY (audit.table_oids(target)) AND e.old_row_key = k.key) AS other (key)
-        WHERE other.key IS NOT NULL)
-    SELECT key FROM keys
+            WHERE e.table_oid = ANY (oids) AND e.old_row_key = keys[next] AND e.row_key <> ALL (keys));
+        next := next + 1;
+    END LOOP;
+    RETURN QUERY SELECT DISTINCT unnest(keys);
+END
 $$;
 COMMENT ON FUNCTION audit.row_keys IS 'All keys that a row had before or got later, and those of rows that had one of them: what a hold on the row covers';
 
@@ -422,3 +425,69 @@ COMMENT ON FUNCTION audit.clear IS 'Removes all application events of a category
 CREATE FUNCTION audit.erase(target regclass, row_key text, reason text) RETURNS bigint
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'erase_wrapper';
 COMMENT ON FUNCTION audit.erase IS 'Removes the values, keys and salts from all events of a row, under its former keys too; the events and their proofs stay. Refused under a hold. Needs a reason; returns how many events they were';
+
+CREATE VIEW audit.cleanups AS
+SELECT target, context ->> 'column' AS cleanup_column, (context ->> 'keep')::interval AS keep,
+       captured_at AS attached_at, session_user_name AS attached_by, event_id
+FROM (SELECT e.*, t.target, pg_catalog.row_number() OVER (PARTITION BY t.target ORDER BY e.event_id DESC) AS age
+      FROM audit.audit_events e
+      CROSS JOIN LATERAL (SELECT audit.table_now(e.context ->> 'installation', e.table_oid, e.schema_name, e.table_name)::regclass) AS t (target)
+      WHERE e.operation = 'system' AND e.action IN ('attach cleanup', 'detach cleanup')) AS said
+WHERE age = 1 AND action = 'attach cleanup' AND target IS NOT NULL;
+COMMENT ON VIEW audit.cleanups IS 'The application''s tables whose old rows are deleted by upkeep';
+COMMENT ON COLUMN audit.cleanups.target IS 'The table';
+COMMENT ON COLUMN audit.cleanups.cleanup_column IS 'The column that tells a row''s age';
+COMMENT ON COLUMN audit.cleanups.keep IS 'How long rows stay';
+COMMENT ON COLUMN audit.cleanups.attached_at IS 'When the cleanup was attached';
+COMMENT ON COLUMN audit.cleanups.attached_by IS 'By which session user';
+COMMENT ON COLUMN audit.cleanups.event_id IS 'The event that records it';
+
+CREATE FUNCTION audit.attach_cleanup(target regclass, cleanup_column text, keep interval) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'attach_cleanup_wrapper';
+COMMENT ON FUNCTION audit.attach_cleanup IS 'Has upkeep delete the rows of a table that are older than keep, in batches, as the table''s owner. Needs ownership of the table. Again with other settings: changes them';
+
+CREATE FUNCTION audit.detach_cleanup(target regclass) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'detach_cleanup_wrapper';
+COMMENT ON FUNCTION audit.detach_cleanup IS 'Ends the cleanup of a table. Needs ownership of the table';
+
+CREATE FUNCTION audit.retention_report()
+RETURNS TABLE (month date, subject text, events bigint, oldest timestamptz, newest timestamptz, policy text, due_at timestamptz,
+               holds text[], archived_in text[], pruned bigint, last_pruned_at timestamptz, pruned_under text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    part record;
+BEGIN
+    FOR part IN SELECT p.partition, p.name, p.is_default, p.starts FROM audit.log_partitions p ORDER BY p.is_default, p.starts LOOP
+        RETURN QUERY EXECUTE format($query$
+            WITH policies AS MATERIALIZED (SELECT * FROM audit.retention_policies),
+            groups AS MATERIALIZED (SELECT * FROM audit.retention_groups($1)),
+            held AS MATERIALIZED (
+                SELECT e.operation = 'event' AS is_event, e.schema_name, e.table_name, e.category, h.name
+                FROM audit.holds_in_force h JOIN ONLY %s e ON e.operation <> 'system' AND %s GROUP BY 1, 2, 3, 4, 5)
+            SELECT date_trunc('month', g.oldest AT TIME ZONE 'UTC')::date,
+                   CASE WHEN g.is_system THEN 'pg_attest' WHEN g.is_event THEN coalesce('category ' || g.category, 'application events')
+                        WHEN g.table_name IS NOT NULL THEN 'table ' || format('%%I.%%I', g.schema_name, g.table_name) ELSE 'others' END,
+                   sum(g.events)::bigint, min(g.oldest), max(g.newest), g.policy, min(g.oldest + p.keep),
+                   coalesce((SELECT array_agg(DISTINCT h.name ORDER BY h.name) FROM held h
+                    WHERE (h.is_event, h.schema_name, h.table_name, h.category) IS NOT DISTINCT FROM (g.is_event, g.schema_name, g.table_name, g.category)), '{}'),
+                   coalesce((SELECT array_agg(DISTINCT a.uri ORDER BY a.uri) FROM audit.archives a WHERE a.partition = $2), '{}'),
+                   0::bigint, NULL::timestamptz, '{}'::text[]
+            FROM groups g LEFT JOIN policies p ON p.policy = g.policy
+            GROUP BY 1, 2, g.policy, g.is_event, g.schema_name, g.table_name, g.category$query$, part.partition, audit.hold_covers())
+        USING part.partition, part.name;
+    END LOOP;
+    RETURN QUERY
+        SELECT to_date(substr(gone.part, 14), 'YYYY_MM'), gone.what, 0::bigint, min(gone.first), max(gone.last), NULL::text, NULL::timestamptz, '{}'::text[],
+               coalesce((SELECT array_agg(DISTINCT a.uri ORDER BY a.uri) FROM audit.archives a WHERE a.partition = gone.part), '{}'),
+               sum(gone.events)::bigint, max(gone.at), array_agg(DISTINCT gone.under)
+        FROM (SELECT d.context ->> 'partition' AS part, coalesce(e ->> 'subject', 'category ' || d.category) AS what,
+                     (e ->> 'oldest')::timestamptz AS first, (e ->> 'newest')::timestamptz AS last,
+                     coalesce((e ->> 'events')::bigint, (d.context ->> 'count')::bigint) AS events,
+                     d.captured_at AS at, coalesce(e ->> 'policy', 'clear: ' || d.reason) AS under
+              FROM audit.audit_events d
+              LEFT JOIN LATERAL jsonb_array_elements(CASE WHEN d.action = 'prune' THEN d.context -> 'events' END) AS e ON true
+              WHERE d.operation = 'system' AND d.action IN ('prune', 'clear')) AS gone
+        GROUP BY gone.part, gone.what;
+END
+$$;
+COMMENT ON FUNCTION audit.retention_report() IS 'Per month and table or category: how many events there are, under which policy and holds, when the oldest is due, where they are archived; and what was pruned or cleared, when, and under what. Reads the whole log';

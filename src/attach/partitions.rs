@@ -8,6 +8,7 @@ use crate::capture::guard::Upkeep;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
+use crate::retention::upkeep;
 use pgrx::prelude::*;
 
 /// The statements that make one month, `{name}`, `{from}` and `{to}` to be filled in.
@@ -88,7 +89,7 @@ fn warn_of_strays() -> Result<()> {
 }
 
 /// Moves what the default partition holds into months of its own; returns how many events it moved.
-fn drain() -> Result<i64> {
+pub fn drain() -> Result<i64> {
     if months_in_default()?.is_empty() {
         return Ok(0);
     }
@@ -154,7 +155,7 @@ fn count_in_default() -> Result<i64> {
     Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
 }
 
-/// `audit.maintain()`: partitions ahead, the default partition drained.
+/// `audit.maintain()`: partitions ahead, the default partition drained, what is due pruned and cleaned up.
 #[pg_extern(sql = false)]
 fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, i64))> {
     let _superuser = ActAsSuperuser::new();
@@ -162,8 +163,11 @@ fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, 
     or_raise(warn_of_strays());
     let drained = or_raise(drain());
     let made = or_raise(ensure());
+    let (pruned, deleted) = or_raise(upkeep::in_session());
     TableIterator::new([
         ("partitions made", made),
         ("events moved out of the default partition", drained),
+        ("events pruned", pruned),
+        ("rows cleaned up", deleted),
     ])
 }

@@ -8,6 +8,7 @@
 //! [`exclusively`] from before it looks at policies and holds. A crash leaves all of it or nothing.
 
 mod archive;
+mod cleanup;
 mod clear;
 mod declaration;
 mod erase;
@@ -16,6 +17,7 @@ mod plan;
 mod policy;
 mod prune;
 mod removal;
+pub mod upkeep;
 
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::object_lock::{self, Agreement, Until};

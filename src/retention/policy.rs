@@ -259,8 +259,30 @@ fn record(
     .map(drop)
 }
 
+/// Writes anew the policies of tables that were renamed: a dump takes names along, and no OIDs. Superuser.
+pub fn follow_renames() -> Result<()> {
+    let renamed = query::rows(
+        "SELECT p.target::pg_catalog.oid, p.policy, e.context FROM audit.retention_policies p \
+         JOIN audit.audit_events e ON e.event_id = p.event_id AND e.operation = 'system' AND e.action = 'set retention' \
+         JOIN pg_catalog.pg_class c ON c.oid = p.target JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE (n.nspname, c.relname) <> (e.schema_name, e.table_name)",
+        &[],
+    )?;
+    for row in renamed {
+        let Ok([Some(table), Some(_), Some(context)]) = <[_; 3]>::try_from(row) else {
+            continue;
+        };
+        let Ok(serde_json::Value::Object(said)) = serde_json::from_str(&context) else {
+            continue;
+        };
+        let subject = Subject::Table(crate::attach::registry::oid(&table));
+        record(subject, "set retention", said)?;
+    }
+    Ok(())
+}
+
 /// An interval as ISO 8601 has it, which no setting reads differently.
-fn iso(keep: &Interval) -> Result<String> {
+pub fn iso(keep: &Interval) -> Result<String> {
     let (months, days, micros) = (keep.months(), keep.days(), keep.micros());
     let parts = [i64::from(months), i64::from(days), micros];
     if parts.iter().any(|part| *part < 0) || parts.iter().all(|part| *part == 0) {

@@ -84,6 +84,21 @@ fn apply_retention(
     TableIterator::new(or_raise(apply(dry_run.unwrap_or(true))))
 }
 
+/// Whether there is any policy.
+pub fn has_policies() -> Result<bool> {
+    Ok(!Policy::all()?.is_empty())
+}
+
+/// Prunes all that is due in the running transaction; returns how many events. Superuser.
+pub fn all_at_once() -> Result<i64> {
+    let mut pruned = 0;
+    let mut run = Run::begin(false)?;
+    while let Some(step) = run.step()? {
+        pruned += step.pruned;
+    }
+    Ok(pruned.cast_signed())
+}
+
 fn apply(dry_run: bool) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut run = Run::begin(dry_run)?;
