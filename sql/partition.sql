@@ -2,6 +2,7 @@
 CREATE TABLE audit.{name} (LIKE audit.audit_events INCLUDING ALL) USING heap;
 ALTER TABLE audit.{name} ADD PRIMARY KEY (event_id);
 CREATE INDEX ON audit.{name} (table_oid, row_key);
+CREATE INDEX ON audit.{name} (table_oid, old_row_key) WHERE old_row_key IS NOT NULL;
 CREATE INDEX ON audit.{name} (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX ON audit.{name} (process_id) WHERE process_id IS NOT NULL;
 CREATE INDEX ON audit.{name} (session_id) WHERE session_id IS NOT NULL;

@@ -58,5 +58,32 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'signatures of the last checkpoint', (SELECT (SELECT count(*) FROM audit.checkpoint_signatures s
                                                          WHERE (s.epoch, s.tree_size) = (c.epoch, c.tree_size))::text
                                                  FROM audit.checkpoints c ORDER BY epoch DESC, tree_size DESC LIMIT 1), true, NULL
+    UNION ALL
+    SELECT 'retention policies', count(*)::text, true, NULL FROM audit.retention_policies
+    UNION ALL
+    SELECT 'active holds', count(*)::text, true, NULL FROM audit.holds WHERE active
+    UNION ALL
+    SELECT 'months due under every policy', count(*)::text, count(*) = 0,
+           CASE WHEN count(*) > 0 THEN 'CALL audit.prune(); prunes them: ' || string_agg(p.name, ', ' ORDER BY p.name) END
+    FROM audit.log_partitions p
+    WHERE p.ends < (SELECT min(cutoff) FROM audit.retention_policies HAVING bool_or(policy = 'default'))
+      AND NOT EXISTS (SELECT FROM audit.holds WHERE active)
+      AND EXISTS (SELECT FROM audit.audit_events e WHERE e.occurred_at >= p.starts AND e.occurred_at < p.ends AND e.operation <> 'system')
+    UNION ALL
+    SELECT 'months to archive before they are due', count(*)::text, count(*) = 0,
+           CASE WHEN count(*) > 0 THEN 'attest archive: ' || string_agg(p.name, ', ' ORDER BY p.name) END
+    FROM audit.log_partitions p
+    WHERE p.ends < (SELECT max(cutoff) + interval '30 days' FROM audit.retention_policies WHERE require_archive)
+      AND NOT EXISTS (SELECT FROM audit.archives a WHERE a.partition = p.name)
+      AND EXISTS (SELECT FROM audit.audit_events e WHERE e.occurred_at >= p.starts AND e.occurred_at < p.ends AND e.operation <> 'system')
+    UNION ALL
+    SELECT 'last upkeep', coalesce(date_trunc('second', max(begun.captured_at))::text, 'none by the worker'),
+           (max(begun.captured_at) IS NULL OR coalesce(max(begun.captured_at) <= max(ended.captured_at), false) OR bool_or(runs.pid IS NOT NULL)),
+           CASE WHEN NOT (max(begun.captured_at) IS NULL OR coalesce(max(begun.captured_at) <= max(ended.captured_at), false) OR bool_or(runs.pid IS NOT NULL))
+                THEN 'It did not end: the server''s log tells why. SELECT * FROM audit.maintain(); does the same by hand' END
+    FROM (SELECT 1) AS once
+    LEFT JOIN LATERAL (SELECT captured_at FROM audit.audit_events WHERE operation = 'system' AND action = 'begin upkeep' ORDER BY 1 DESC LIMIT 1) AS begun ON true
+    LEFT JOIN LATERAL (SELECT captured_at FROM audit.audit_events WHERE operation = 'system' AND action = 'end upkeep' ORDER BY 1 DESC LIMIT 1) AS ended ON true
+    LEFT JOIN pg_stat_activity AS runs ON runs.backend_type = 'pg_attest keeper' AND runs.datname = current_database()
 $$;
 COMMENT ON FUNCTION audit.status() IS 'The state of the audit: a line per check, ok false where something needs doing, with what';

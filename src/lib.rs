@@ -7,6 +7,7 @@
 //! - `table_plan`: what is captured of one relation
 //! - `capture`: from a statement to its events, on the user's hot path
 //! - `ledger`: committed events sealed in a Merkle tree; proofs and verification
+//! - `retention`: how long events stay: policies, holds, prunes, erasures
 //! - `worker`: seals in the background
 //! - `settings`, `error`: what users set, what they read when something is refused
 //! - `pg`: the only home of `unsafe`
@@ -21,6 +22,7 @@ mod capture;
 mod error;
 mod ledger;
 mod pg;
+mod retention;
 mod set_context;
 mod settings;
 mod table_plan;
@@ -58,9 +60,14 @@ extension_sql_file!(
     requires = ["status"]
 );
 extension_sql_file!(
+    "../sql/retention.sql",
+    name = "retention",
+    requires = ["log"]
+);
+extension_sql_file!(
     "../sql/status.sql",
     name = "status",
-    requires = ["attach", "log"]
+    requires = ["attach", "retention"]
 );
 extension_sql_file!(
     "../sql/access.sql",

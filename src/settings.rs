@@ -70,6 +70,8 @@ fn plain(name: &str) -> String {
 
 /// How often the worker seals, in milliseconds; 0: not at all.
 pub static SEAL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+/// How often the worker prunes and tidies up, in seconds; 0: not at all.
+pub static RETENTION_SCHEDULE: GucSetting<i32> = GucSetting::<i32>::new(86_400);
 /// The server's own signing key; a key that the superuser can read proves nothing against the superuser.
 pub static SIGNING_KEY_FILE: Text = Text::new(None);
 /// Public keys whose signatures of checkpoints must hold.
@@ -206,6 +208,16 @@ fn init_log() {
         3_600_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"audit.retention_schedule",
+        c"Time between two upkeep runs of the background worker.",
+        c"A run makes months ahead, prunes what is due, and deletes what audit.attach_cleanup() asks for. 0 turns them off.",
+        &RETENTION_SCHEDULE,
+        0,
+        31_536_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
     );
     GucRegistry::define_string_guc(
         c"audit.signing_key_file",

@@ -1,5 +1,5 @@
 //! The background workers, with `shared_preload_libraries = 'pg_attest'`: a launcher, and in each database with the extension a
-//! sealer.
+//! sealer, which starts a keeper when upkeep is due.
 //!
 //! Invariant: nothing waits for a worker. A sealer holds locks for the length of one seal; commands that need a database for
 //! themselves (DROP DATABASE and its like) end its sealer first, and the launcher leaves it alone for a while.
@@ -11,6 +11,7 @@ use crate::pg::query::{self, Arg};
 use crate::pg::relation::lock::EXCLUSIVE;
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::worker;
+use crate::retention::upkeep;
 use crate::settings;
 use pgrx::bgworkers::DynamicBackgroundWorker;
 use pgrx::{pg_extern, pg_guard, pg_sys};
@@ -126,6 +127,16 @@ fn has_ended(sealer: &DynamicBackgroundWorker) -> bool {
     matches!(sealer.pid(), Err(Status::Stopped | Status::PostmasterDied))
 }
 
+/// A keeper: one run of upkeep in one database, in a process of its own, so that sealing goes on.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pg_attest_keeper(argument: pg_sys::Datum) {
+    let database = pg_sys::Oid::from(u32::try_from(argument.value()).unwrap_or_default());
+    worker::connect(Some(database));
+    upkeep::run_in_worker();
+    worker::exit();
+}
+
 /// The sealer of one database: seals, waits, and seals again.
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -146,6 +157,7 @@ pub extern "C-unwind" fn pg_attest_sealer(argument: pg_sys::Datum) {
     let Some(extension) = extension else {
         worker::exit();
     };
+    let mut upkeep = upkeep::Clock::new();
     loop {
         let interval = settings::SEAL_INTERVAL.get();
         let goes_on = worker::transaction("sealing", || {
@@ -157,6 +169,11 @@ pub extern "C-unwind" fn pg_attest_sealer(argument: pg_sys::Datum) {
         });
         if !goes_on {
             worker::exit();
+        }
+        if upkeep.looks()
+            && worker::transaction("looking at the upkeep", || or_raise(upkeep.is_due()))
+        {
+            upkeep.start();
         }
         worker::wait(match u64::try_from(interval) {
             Ok(milliseconds) if milliseconds > 0 => Duration::from_millis(milliseconds),

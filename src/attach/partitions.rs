@@ -9,6 +9,7 @@ use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::{guc, xact};
+use crate::retention::upkeep;
 use pgrx::prelude::*;
 
 /// The statements that make one month, `{name}`, `{from}` and `{to}` to be filled in.
@@ -91,7 +92,7 @@ fn warn_of_strays() -> Result<()> {
 }
 
 /// Moves what the default partition holds into months of its own; returns how many events it moved.
-fn drain() -> Result<i64> {
+pub fn drain() -> Result<i64> {
     if months_in_default()?.is_empty() {
         return Ok(0);
     }
@@ -109,13 +110,7 @@ fn drain() -> Result<i64> {
     )?;
     let months = months_in_default()?;
     let before = count_in_default()?;
-    // A name that the session's own temporary tables leave free.
-    let drain = first(
-        "SELECT 'pg_temp.audit_drain_' || n FROM pg_catalog.generate_series(1, 1000000) n \
-         WHERE pg_catalog.to_regclass('pg_temp.audit_drain_' || n) IS NULL LIMIT 1",
-        &[],
-    )?
-    .unwrap_or_default();
+    let drain = temporary_name()?;
     query::run(
         &format!(
             "CREATE TEMPORARY TABLE {drain} USING heap ON COMMIT DROP AS SELECT * FROM audit.audit_events_default"
@@ -133,6 +128,16 @@ fn drain() -> Result<i64> {
     query::run(&format!("DROP TABLE {drain}"), &[])?;
     // Where a month's name is taken by something else, its events came back.
     Ok(before - count_in_default()?)
+}
+
+/// A name that the session's own temporary tables leave free.
+pub fn temporary_name() -> Result<String> {
+    let name = first(
+        "SELECT 'pg_temp.audit_drain_' || n FROM pg_catalog.generate_series(1, 1000000) n \
+         WHERE pg_catalog.to_regclass('pg_temp.audit_drain_' || n) IS NULL LIMIT 1",
+        &[],
+    )?;
+    Ok(name.unwrap_or_default())
 }
 
 /// The first days of the months that the default partition holds events of, and that can be made.
@@ -163,7 +168,7 @@ fn wait_briefly() {
     }
 }
 
-/// `audit.maintain()`: partitions ahead, the default partition drained.
+/// `audit.maintain()`: partitions ahead, the default partition drained, what is due pruned and cleaned up.
 #[pg_extern(sql = false)]
 fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, i64))> {
     let _superuser = ActAsSuperuser::new();
@@ -172,8 +177,11 @@ fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, 
     or_raise(warn_of_strays());
     let drained = or_raise(drain());
     let made = or_raise(ensure());
+    let (pruned, deleted) = or_raise(upkeep::in_session());
     TableIterator::new([
         ("partitions made", made),
         ("events moved out of the default partition", drained),
+        ("events pruned", pruned),
+        ("rows cleaned up", deleted),
     ])
 }

@@ -22,6 +22,11 @@ pub fn set(name: &CStr, value: &CStr, is_local: bool) {
     );
 }
 
+/// Sets a setting until the role that we act as ends.
+pub fn set_for_now(name: &CStr, value: &CStr) {
+    save(name, value);
+}
+
 /// Sets a setting until the innermost GUC nest level is closed.
 pub fn save(name: &CStr, value: &CStr) {
     assign(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);

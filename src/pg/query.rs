@@ -34,6 +34,14 @@ pub fn run(sql: &str, args: &[Arg<'_>]) -> Result<()> {
     Connection::open()?.execute(sql, args, false)
 }
 
+/// The same; how many rows it wrote.
+pub fn count(sql: &str, args: &[Arg<'_>]) -> Result<u64> {
+    let connection = Connection::open()?;
+    connection.execute(sql, args, false)?;
+    // SAFETY: set by the statement above.
+    Ok(unsafe { pg_sys::SPI_processed })
+}
+
 /// An SPI connection. While an ERROR unwinds, the (sub)transaction's abort closes it.
 struct Connection(());
 

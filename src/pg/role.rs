@@ -31,6 +31,13 @@ pub struct ActAsSuperuser {
 
 impl ActAsSuperuser {
     pub fn new() -> Self {
+        Self::with(
+            pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID),
+            pg_sys::SECURITY_LOCAL_USERID_CHANGE,
+        )
+    }
+
+    fn with(new_role: pg_sys::Oid, flags: u32) -> Self {
         let mut role = pg_sys::InvalidOid;
         let mut context = 0;
         // SAFETY: a nest level of our own, closed in Drop or by the abort.
@@ -41,10 +48,7 @@ impl ActAsSuperuser {
         // SECURITY_LOCAL_USERID_CHANGE forbids SET ROLE meanwhile; an abort restores the role by itself.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&raw mut role, &raw mut context);
-            pg_sys::SetUserIdAndSecContext(
-                pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID),
-                context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
-            );
+            pg_sys::SetUserIdAndSecContext(new_role, context | flags as i32);
         }
         let outer = CALLER.get();
         CALLER.set(outer.or(Some(role)));
@@ -68,5 +72,18 @@ impl Drop for ActAsSuperuser {
                 pg_sys::AtEOXact_GUC(false, self.guc_level);
             }
         }
+    }
+}
+
+/// While it lives, the current role is a table's owner, as in `VACUUM` and `REINDEX`: what the table's triggers run has the owner's
+/// rights, and cannot keep ours. What is recorded meanwhile is the owner's.
+pub struct ActAsOwner(#[allow(dead_code)] ActAsSuperuser);
+
+impl ActAsOwner {
+    pub fn of(owner: pg_sys::Oid) -> Self {
+        let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        let acting = ActAsSuperuser::with(owner, flags);
+        CALLER.set(None);
+        Self(acting)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 /// As `pg_stat_activity.backend_type` shows them.
 pub const LAUNCHER: &str = "pg_attest launcher";
 pub const SEALER: &str = "pg_attest sealer";
+pub const KEEPER: &str = "pg_attest keeper";
 
 mod raw {
     unsafe extern "C-unwind" {
@@ -37,6 +38,18 @@ pub fn start_sealer(function: &str, database: pg_sys::Oid) -> Option<DynamicBack
     // SAFETY: plain read.
     let own = unsafe { pg_sys::MyProcPid };
     builder(SEALER, function)
+        .set_restart_time(None)
+        .set_argument(Some(pg_sys::Datum::from(database)))
+        .set_notify_pid(own)
+        .load_dynamic()
+        .ok()
+}
+
+/// Starts a keeper in this database: it ends by itself. None when there is no slot for it.
+pub fn start_keeper(function: &str) -> Option<DynamicBackgroundWorker> {
+    // SAFETY: plain reads.
+    let (own, database) = unsafe { (pg_sys::MyProcPid, pg_sys::MyDatabaseId) };
+    builder(KEEPER, function)
         .set_restart_time(None)
         .set_argument(Some(pg_sys::Datum::from(database)))
         .set_notify_pid(own)

@@ -1,0 +1,178 @@
+//! Upkeep on a schedule: months ahead, the default partition drained, what is due pruned, old rows of other tables deleted.
+
+use super::{cleanup, policy, prune};
+use crate::act::Act;
+use crate::attach::ddl::OwnDdl;
+use crate::attach::partitions;
+use crate::attach::registry::first;
+use crate::capture::event::EventKind;
+use crate::error::{AttestError, Result, SqlState, or_raise};
+use crate::pg::object_lock;
+use crate::pg::role::ActAsSuperuser;
+use crate::pg::worker;
+use crate::settings;
+use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
+use serde_json::{Map, Value as Json};
+use std::time::{Duration, Instant};
+
+/// Where no upkeep ever ran, the first run comes so long after the start.
+const FIRST: Duration = Duration::from_hours(1);
+/// Between two looks at whether upkeep is due.
+const LOOK: Duration = Duration::from_mins(1);
+
+/// When the sealer starts a keeper.
+pub struct Clock {
+    started: Instant,
+    looked: Option<Instant>,
+    keeper: Option<DynamicBackgroundWorker>,
+}
+
+impl Clock {
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            looked: None,
+            keeper: None,
+        }
+    }
+
+    /// Whether it is time to look: looking costs a query.
+    pub fn looks(&mut self) -> bool {
+        let schedule = schedule();
+        let between = schedule.min(LOOK);
+        let due = self.looked.is_none_or(|looked| looked.elapsed() >= between);
+        if schedule.is_zero() || !due {
+            return false;
+        }
+        self.looked = Some(Instant::now());
+        true
+    }
+
+    /// Whether a run is due: none is going on, and the last one began long enough ago.
+    pub fn is_due(&mut self) -> Result<bool> {
+        let ended = |keeper: &DynamicBackgroundWorker| {
+            matches!(
+                keeper.pid(),
+                Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied)
+            )
+        };
+        if self.keeper.as_ref().is_some_and(|keeper| !ended(keeper)) {
+            return Ok(false);
+        }
+        self.keeper = None;
+        let _superuser = ActAsSuperuser::new();
+        let age = first(
+            "SELECT pg_catalog.extract('epoch', pg_catalog.clock_timestamp() - pg_catalog.max(captured_at))::pg_catalog.int8 \
+             FROM audit.audit_events WHERE operation = 'system' AND action = 'begin upkeep'",
+            &[],
+        )?;
+        let age = age
+            .and_then(|age| age.parse().ok())
+            .map(Duration::from_secs);
+        Ok(match age {
+            Some(age) => age >= schedule(),
+            None => self.started.elapsed() >= schedule().min(FIRST),
+        })
+    }
+
+    pub fn start(&mut self) {
+        self.keeper = worker::start_keeper("pg_attest_keeper");
+        if self.keeper.is_none() {
+            AttestError::new(
+                SqlState::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+                "pg_attest has no room for a background worker",
+            )
+            .detail("Upkeep that is due was not begun.")
+            .hint("Raise max_worker_processes.")
+            .log();
+        }
+    }
+}
+
+fn schedule() -> Duration {
+    Duration::from_secs(settings::RETENTION_SCHEDULE.get().unsigned_abs().into())
+}
+
+/// A run, each step of it in a transaction of its own. That it began and ended are events: a beginning without an end is a run
+/// that failed, and the server's log says why.
+pub fn run_in_worker() {
+    let goes_on = worker::transaction("beginning upkeep", || {
+        object_lock::extension().is_some() && {
+            or_raise(record("begin upkeep", Map::new()));
+            true
+        }
+    });
+    if !goes_on {
+        return;
+    }
+    let (moved, made) = worker::transaction("keeping months ahead", || or_raise(keep_months()));
+    let mut pruned = 0;
+    loop {
+        let (_, count, finished) = worker::transaction("pruning", || {
+            let _superuser = ActAsSuperuser::new();
+            let _own = OwnDdl::new();
+            or_raise(prune::batch())
+        });
+        pruned += count;
+        if finished {
+            break;
+        }
+    }
+    let mut deleted = 0;
+    let tables = worker::transaction("looking at cleanups", || or_raise(cleanup::all()));
+    for table in tables {
+        loop {
+            let count = worker::transaction("cleaning up", || or_raise(cleanup::batch(&table)));
+            deleted += count;
+            if count < cleanup::BATCH {
+                break;
+            }
+        }
+    }
+    worker::transaction("ending upkeep", || {
+        let mut said = Map::new();
+        said.insert("partitions_made".into(), Json::from(made));
+        said.insert("events_moved".into(), Json::from(moved));
+        said.insert("events_pruned".into(), Json::from(pruned));
+        said.insert("rows_cleaned_up".into(), Json::from(deleted));
+        or_raise(record("end upkeep", said));
+    });
+}
+
+fn keep_months() -> Result<(i64, i64)> {
+    let _superuser = ActAsSuperuser::new();
+    let _own = OwnDdl::new();
+    policy::follow_renames()?;
+    let moved = partitions::drain()?;
+    Ok((moved, partitions::ensure()?))
+}
+
+fn record(action: &str, said: Map<String, Json>) -> Result<()> {
+    Act {
+        said,
+        ..Act::new(EventKind::System, action)
+    }
+    .record()
+    .map(drop)
+}
+
+/// What `audit.maintain()` does beyond the months: events pruned, rows cleaned up, all in the caller's transaction.
+pub fn in_session() -> Result<(i64, i64)> {
+    policy::follow_renames()?;
+    let pruned = if prune::has_policies()? {
+        prune::all_at_once()?
+    } else {
+        0
+    };
+    let mut deleted: u64 = 0;
+    for table in cleanup::all()? {
+        loop {
+            let count = cleanup::batch(&table)?;
+            deleted += count;
+            if count < cleanup::BATCH {
+                break;
+            }
+        }
+    }
+    Ok((pruned, deleted.cast_signed()))
+}
