@@ -2,14 +2,14 @@
 
 CREATE FUNCTION audit.line_protocol_name(name text, special text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    -- The protocol has no escape for a line's end, nor for a backslash before a separator: their pictures stand in for them.
+    -- The protocol has no escape for a line's end, nor for a backslash where it would be one itself: their pictures stand in for them.
     SELECT regexp_replace(
         regexp_replace(translate(name, E'\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f',
                                        '␁␂␃␄␅␆␇␈␉␊␋␌␍␎␏␐␑␒␓␔␕␖␗␘␙␚␛␜␝␞␟␡'),
-                       '\\$', '＼'),
+                       '\\(?=[, =\\]|$)', '＼', 'g'),
         '([' || special || '])', '\\\1', 'g')
 $$;
-COMMENT ON FUNCTION audit.line_protocol_name IS 'A measurement, tag or field key, or tag value of InfluxDB''s line protocol, with the special characters escaped. Control characters and a backslash at the end, which the protocol cannot carry, become ␀-pictures and ＼';
+COMMENT ON FUNCTION audit.line_protocol_name IS 'A measurement, tag or field key, or tag value of InfluxDB''s line protocol, with the special characters escaped. What the protocol cannot carry, control characters and a backslash before a special character or at the end, becomes its picture: ␊, ＼';
 
 CREATE FUNCTION audit.line_protocol(measurement text, tags jsonb, fields jsonb, at timestamptz) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

@@ -4,7 +4,7 @@
 use super::count::Count;
 use crate::setup::{self, Workshop};
 use crate::{interrupt, run, ui};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,7 +23,8 @@ struct Check {
 
 pub fn run(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
     let log = |name: &str| workshop.layout.log(&format!("interop-{name}"));
-    let python = virtual_environment(workshop, step)?;
+    let requirements = workshop.layout.root.join(FOLDER).join("requirements.txt");
+    let python = setup::python(&workshop.layout, step, "interop", &requirements)?;
     let [large, small] =
         ["large", "small"].map(|name| workshop.layout.target.join("interop").join(name));
     for (folder, leaves) in [(&large, LEAVES), (&small, FEW_LEAVES)] {
@@ -39,7 +40,7 @@ pub fn run(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
         ]);
         command.arg(folder).arg(leaves);
         let _ = std::fs::remove_dir_all(folder);
-        done(step, &log("sample"), &mut command)?;
+        run::needed(step, &log("sample"), &mut command)?;
     }
     let mut count = Count::default();
     for check in checks(&workshop.layout.root, &python, &large, &small) {
@@ -109,52 +110,4 @@ fn checks(root: &Path, python: &Path, large: &Path, small: &Path) -> Vec<Check> 
         });
     }
     all
-}
-
-/// A virtual environment with exactly the packages of `requirements.txt`; gives its Python.
-fn virtual_environment(workshop: &Workshop, step: &mut ui::Step) -> Result<PathBuf> {
-    setup::ensure_python()?;
-    let place = workshop.layout.tools().join("interop");
-    let python = place.join("bin/python");
-    let requirements = workshop.layout.root.join(FOLDER).join("requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements)?;
-    let stamp = place.join("requirements.txt");
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
-    }
-    let log = workshop.layout.log("interop-install");
-    let mut command = Command::new("python3");
-    done(
-        step,
-        &log,
-        command.args(["-m", "venv", "--clear"]).arg(&place),
-    )?;
-    // aics-tlog declares Python 3.12, and runs on 3.11, which is what Debian 12 has.
-    let mut command = Command::new(&python);
-    command.args([
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--ignore-requires-python",
-    ]);
-    done(step, &log, command.arg("--requirement").arg(&requirements))?;
-    std::fs::write(&stamp, wanted)?;
-    Ok(python)
-}
-
-/// A command without which nothing can be judged.
-fn done(step: &mut ui::Step, log: &Path, command: &mut Command) -> Result<()> {
-    let status = run::logged_in(step, log, command)?;
-    if !status.success() {
-        run::show_tail(log, 40);
-    }
-    status.success().then_some(()).with_context(|| {
-        format!(
-            "{} failed; full log: {}",
-            run::describe(command),
-            log.display()
-        )
-    })
 }
