@@ -61,10 +61,10 @@ impl Influx {
             .replace('\\', "\\\\")
             .replace('"', "\\\"")
             .replace('\n', "\\n");
-        let query: String = format!("SELECT * FROM \"{name}\"")
+        let query = format!("SELECT * FROM \"{name}\"");
+        let query = query
             .bytes()
-            .map(|byte| format!("%{byte:02X}"))
-            .collect();
+            .fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
         let answer: Json = serde_json::from_str(&get(&format!(
             "{}/query?db=audit&epoch=ns&q={query}",
             self.url
@@ -227,7 +227,7 @@ fn influxdb_reads_back_every_kind_of_field_and_name() {
                 anyhow::bail!("{} points of {name:?}: {points:?}", points.len());
             };
             let wanted = serde_json::json!({
-                "time": 1_769_860_800_123_456_000_i64, plain.clone(): plain, "i": place, "f": place as f64 + 0.5, "b": true,
+                "time": 1_769_860_800_123_456_000_i64, plain.clone(): plain, "i": place, "f": f64::from(u8::try_from(place)?) + 0.5, "b": true,
                 "s": name, format!("field {plain}"): 1
             });
             ensure!(

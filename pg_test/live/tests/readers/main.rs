@@ -7,6 +7,8 @@
     reason = "PostgreSQL, InfluxDB and pg_attest are names, not items"
 )]
 
+mod browser;
 mod influxdb;
 mod process;
 mod prometheus;
+mod report;
