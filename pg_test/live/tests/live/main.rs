@@ -17,6 +17,7 @@ mod docs;
 mod dump; // 34
 mod executor; // 16, 22
 mod extension; // 35, 38
+mod grafana;
 mod indexes; // 36
 mod memory; // 29, 30
 mod no_alarm;
