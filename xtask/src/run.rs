@@ -82,16 +82,6 @@ pub fn logged_in(step: &mut ui::Step, log: &Path, command: &mut Command) -> Resu
     wait(child, || step.progress(&last_line(log)))
 }
 
-/// The same, of a command without which the step cannot go on: its failure is an error.
-pub fn needed(step: &mut ui::Step, log: &Path, command: &mut Command) -> Result<()> {
-    let status = logged_in(step, log, command)?;
-    if !status.success() {
-        show_tail(log, TAIL);
-        bail!("{} failed; full log: {}", describe(command), log.display());
-    }
-    Ok(())
-}
-
 /// Waits for a child that leads its own process group; ends the group on an interrupt.
 fn wait(mut child: Child, mut tick: impl FnMut()) -> Result<ExitStatus> {
     let mut ticks = 0_u32;

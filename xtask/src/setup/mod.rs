@@ -5,13 +5,11 @@ mod cargo_pgrx;
 mod packages;
 pub mod peers;
 mod postgres;
-mod python;
 mod services;
 mod source;
 
-pub use packages::{ensure_readers, packaged_major};
+pub use packages::{ensure_python, ensure_readers, packaged_major};
 pub use postgres::{installed, name as postgres_name};
-pub use python::environment as python;
 
 use crate::layout::Layout;
 use anyhow::{Context, Result, bail};

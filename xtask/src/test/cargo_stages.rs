@@ -1,6 +1,7 @@
 //! The stages that are cargo commands.
 
 use super::count::{self, Count};
+use super::python;
 use crate::setup::{self, Workshop};
 use crate::{cluster, interrupt, run, ui};
 use anyhow::{Result, bail};
@@ -9,6 +10,9 @@ use std::process::Command;
 
 /// How much of a failed test run is shown.
 const TAIL: usize = 150;
+
+/// What the readers need of Python: Prometheus' parser.
+const READERS: &str = "pg_test/live/python/readers.txt";
 
 pub fn fmt(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
     let mut command = workshop.cargo()?;
@@ -74,8 +78,7 @@ pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
 /// Live tests whose judges are programs of others.
 pub fn readers(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
     setup::ensure_readers()?;
-    let requirements = workshop.layout.root.join("pg_test/live/requirements.txt");
-    let python = setup::python(&workshop.layout, step, "readers", &requirements)?;
+    let python = python::environment(workshop, step, "readers", READERS)?;
     let targets = ["--test", "readers"];
     live_tests(workshop, step, "readers", &targets, Some(&python), filters)
 }

@@ -2,13 +2,15 @@
 //! written from docs/log-format.md alone finds what is changed in it.
 
 use super::count::Count;
-use crate::setup::{self, Workshop};
+use super::python::{done, environment};
+use crate::setup::Workshop;
 use crate::{interrupt, run, ui};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const FOLDER: &str = "crates/attest-log/interop";
+const REQUIREMENTS: &str = "crates/attest-log/interop/requirements.txt";
 /// Leaves of the log that is judged: enough for tiles of level 2.
 const LEAVES: &str = "70000";
 /// Leaves of the log that is tampered with, once a case.
@@ -23,8 +25,7 @@ struct Check {
 
 pub fn run(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
     let log = |name: &str| workshop.layout.log(&format!("interop-{name}"));
-    let requirements = workshop.layout.root.join(FOLDER).join("requirements.txt");
-    let python = setup::python(&workshop.layout, step, "interop", &requirements)?;
+    let python = environment(workshop, step, "interop", REQUIREMENTS)?;
     let [large, small] =
         ["large", "small"].map(|name| workshop.layout.target.join("interop").join(name));
     for (folder, leaves) in [(&large, LEAVES), (&small, FEW_LEAVES)] {
@@ -40,7 +41,7 @@ pub fn run(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
         ]);
         command.arg(folder).arg(leaves);
         let _ = std::fs::remove_dir_all(folder);
-        run::needed(step, &log("sample"), &mut command)?;
+        done(step, &log("sample"), &mut command)?;
     }
     let mut count = Count::default();
     for check in checks(&workshop.layout.root, &python, &large, &small) {

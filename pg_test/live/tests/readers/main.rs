@@ -9,6 +9,7 @@
 
 mod browser;
 mod influxdb;
+mod picture;
 mod process;
 mod prometheus;
 mod report;

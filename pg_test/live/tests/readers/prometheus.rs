@@ -30,7 +30,7 @@ fn the_parser_of_openmetrics_reads_the_state() {
         let file = scratch::new_dir()?.join("metrics");
         std::fs::write(&file, client.one("SELECT audit.openmetrics()")?)?;
         let python = std::env::var("PG_ATTEST_PYTHON")
-            .context("PG_ATTEST_PYTHON is not set: give a Python with the packages of pg_test/live/requirements.txt")?;
+            .context("PG_ATTEST_PYTHON is not set: give a Python with the packages of pg_test/live/python/readers.txt")?;
         let output = run(Command::new(python).args(["-c", PARSE]).arg(&file))?;
         let samples = String::from_utf8(output.stdout)?;
         let samples: Vec<Json> = samples
