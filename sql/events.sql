@@ -76,7 +76,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
         WHEN filters ? 'severity' THEN 'severity'
         WHEN filters ? 'search' THEN 'operation'
         WHEN filters -> 'operation' <@ '["ddl", "event", "system"]' THEN 'operation'
-        WHEN filters ?| ARRAY['target', 'session_user_name', 'operation'] THEN 'coarse'
+        WHEN filters ?| ARRAY['target', 'session_user_name', 'operation', 'since', 'until'] THEN 'coarse'
         ELSE 'all'
     END
 $$;
@@ -91,8 +91,6 @@ CREATE FUNCTION audit.events(
 RETURNS SETOF audit.audit_events LANGUAGE plpgsql STABLE ROWS 50 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    -- How many events are looked through before a coarse filter goes to its own index.
-    window_size CONSTANT integer := 5000;
     filters CONSTANT jsonb := audit.event_filters(
         events.category, events.severity, events.action, events.operation, events.app_user_id, events.session_user_name,
         events.entity_type, events.entity_id, target, events.row_key, events.request_id, events.process_id, events.tenant_id,
@@ -100,8 +98,13 @@ DECLARE
     conditions CONSTANT text := audit.event_conditions(filters);
     driver CONSTANT text := audit.event_driver(filters);
     before bigint := coalesce(before_id, 9223372036854775807);
+    -- Of a coarse filter: how many events are looked through, and the months that they are in.
+    window_size integer := 2000;
+    months_from CONSTANT timestamptz := coalesce(date_trunc('month', since, 'UTC'), '-infinity');
+    months_to CONSTANT timestamptz := coalesce((date_trunc('month', (until - interval '1 microsecond') AT TIME ZONE 'UTC') + interval '1 month')
+                                               AT TIME ZONE 'UTC', 'infinity');
+    missing integer := page_size;
     found bigint;
-    window_end bigint;
 BEGIN
     IF page_size IS NULL OR page_size NOT BETWEEN 1 AND 1000 THEN
         RAISE EXCEPTION 'page_size is out of range'
@@ -114,19 +117,32 @@ BEGIN
             'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' ORDER BY e.event_id DESC LIMIT $3'
             USING filters, before, page_size, since, until;
     WHEN 'coarse' THEN
-        window_end := (SELECT e.event_id FROM audit.audit_events e WHERE e.event_id < before ORDER BY e.event_id DESC
-                       OFFSET window_size LIMIT 1);
-        RETURN QUERY EXECUTE
-            'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND e.event_id >= $6 AND ' || conditions
-            || ' ORDER BY e.event_id DESC LIMIT $3'
-            USING filters, before, page_size, since, until, coalesce(window_end, 0);
-        GET DIAGNOSTICS found = ROW_COUNT;
-        IF window_end IS NOT NULL AND found < page_size THEN
+        -- Many events or few, recent or long ago: whatever the planner thinks. Ever more of the newest events are looked through,
+        -- until the page is full or the filter itself turns out to have fewer events than that.
+        LOOP
             RETURN QUERY EXECUTE
-                'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions
-                || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
-                USING filters, window_end, page_size - found, since, until;
-        END IF;
+                'SELECT e.* FROM (SELECT e.* FROM audit.audit_events e
+                                  WHERE e.event_id < $2 AND e.occurred_at >= $7 AND e.occurred_at < $8
+                                  ORDER BY e.event_id DESC LIMIT $6) AS e
+                 WHERE ' || conditions || ' ORDER BY e.event_id DESC LIMIT $3'
+                USING filters, before, missing, since, until, window_size, months_from, months_to;
+            GET DIAGNOSTICS found = ROW_COUNT;
+            missing := missing - found;
+            EXIT WHEN missing = 0;
+            EXECUTE 'SELECT e.event_id FROM audit.audit_events e WHERE e.event_id < $1 AND e.occurred_at >= $3 AND e.occurred_at < $4
+                     ORDER BY e.event_id DESC OFFSET $2 - 1 LIMIT 1'
+                INTO before USING before, window_size, months_from, months_to;
+            EXIT WHEN before IS NULL;
+            EXECUTE 'SELECT count(*) FROM (SELECT FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' LIMIT $3) AS few'
+                INTO found USING filters, before, window_size, since, until;
+            IF found < window_size THEN
+                RETURN QUERY EXECUTE
+                    'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
+                    USING filters, before, missing, since, until;
+                EXIT;
+            END IF;
+            window_size := window_size * 10;
+        END LOOP;
     WHEN 'group' THEN
         RETURN QUERY EXECUTE
             'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'

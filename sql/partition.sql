@@ -7,6 +7,7 @@ CREATE INDEX ON audit.{name} (process_id) WHERE process_id IS NOT NULL;
 CREATE INDEX ON audit.{name} (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX ON audit.{name} (app_user_id, event_id) WHERE app_user_id IS NOT NULL;
 CREATE INDEX ON audit.{name} (tenant_id, event_id) WHERE tenant_id IS NOT NULL;
+CREATE INDEX ON audit.{name} (occurred_at);
 CREATE INDEX ON audit.{name} (operation, session_user_name);
 CREATE INDEX ON audit.{name} (operation, event_id) WHERE action IS NOT NULL;
 CREATE INDEX ON audit.{name} (action, event_id) WHERE action IS NOT NULL;

@@ -1,7 +1,7 @@
 -- Reports for auditors, and the record of their reviews. Periods are since (included) to until (not included).
 
 CREATE FUNCTION audit.check_period(since timestamptz, until timestamptz) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF since IS NULL OR until IS NULL THEN
         RAISE EXCEPTION 'a report needs a period'
@@ -44,48 +44,63 @@ COMMENT ON FUNCTION audit.report_changes IS 'Row changes of a period, counted by
 
 CREATE FUNCTION audit.report_reasons(since timestamptz, until timestamptz)
 RETURNS TABLE (table_name text, actor text, changes bigint, without_reason bigint, last_event_id bigint, last_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('%I.%I', e.schema_name, e.table_name), coalesce(e.app_user_id, e.session_user_name), count(*),
-           count(*) FILTER (WHERE has.no_reason), max(e.event_id) FILTER (WHERE has.no_reason), max(e.occurred_at) FILTER (WHERE has.no_reason)
-    FROM audit.audit_events e
-    CROSS JOIN LATERAL (SELECT coalesce(btrim(e.reason), '') = '') AS has (no_reason)
-    WHERE audit.check_period(since, until) AND e.occurred_at >= since AND e.occurred_at < until
-      AND e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
-    GROUP BY 1, 2 HAVING bool_or(has.no_reason) ORDER BY 4 DESC, 1, 2
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM audit.check_period(since, until);
+    RETURN QUERY
+        SELECT format('%I.%I', e.schema_name, e.table_name), coalesce(e.app_user_id, e.session_user_name), count(*),
+               count(*) FILTER (WHERE has.no_reason), max(e.event_id) FILTER (WHERE has.no_reason), max(e.occurred_at) FILTER (WHERE has.no_reason)
+        FROM audit.audit_events e
+        CROSS JOIN LATERAL (SELECT coalesce(btrim(e.reason), '') = '') AS has (no_reason)
+        WHERE e.occurred_at >= since AND e.occurred_at < until
+          AND e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
+        GROUP BY 1, 2 HAVING bool_or(has.no_reason) ORDER BY 4 DESC, 1, 2;
+END
 $$;
 COMMENT ON FUNCTION audit.report_reasons IS 'Who changed which table without saying why, and how often; the last such change';
 
 CREATE FUNCTION audit.report_privileged(since timestamptz, until timestamptz)
 RETURNS TABLE (session_user_name text, effective_role text, table_name text, by_superuser boolean, by_owner boolean, outside_application boolean,
                changes bigint, first_at timestamptz, last_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT g.session_user_name, g.effective_role, g.table_name, g.by_superuser, g.by_owner, g.outside_application, g.changes, g.first_at, g.last_at
-    FROM (
-        SELECT e.session_user_name, e.effective_role, format('%I.%I', e.schema_name, e.table_name) AS table_name,
-               e.app_user_id IS NULL AS outside_application,
-               EXISTS (SELECT FROM pg_roles r WHERE r.rolname IN (e.session_user_name, e.effective_role) AND r.rolsuper) AS by_superuser,
-               EXISTS (SELECT FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = e.table_oid AND r.rolname = e.effective_role) AS by_owner,
-               count(*) AS changes, min(e.occurred_at) AS first_at, max(e.occurred_at) AS last_at
-        FROM audit.audit_events e
-        WHERE audit.check_period(since, until) AND e.occurred_at >= since AND e.occurred_at < until
-          AND e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
-        GROUP BY e.session_user_name, e.effective_role, e.schema_name, e.table_name, e.table_oid, e.app_user_id IS NULL
-    ) AS g
-    WHERE g.by_superuser OR g.by_owner OR g.outside_application
-    ORDER BY g.session_user_name, g.effective_role, g.table_name, g.outside_application
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM audit.check_period(since, until);
+    RETURN QUERY
+        SELECT g.session_user_name, g.effective_role, g.table_name, g.by_superuser, g.by_owner, g.outside_application, g.changes, g.first_at, g.last_at
+        FROM (
+            SELECT e.session_user_name, e.effective_role, format('%I.%I', e.schema_name, e.table_name) AS table_name,
+                   e.app_user_id IS NULL AS outside_application,
+                   EXISTS (SELECT FROM pg_roles r WHERE r.rolname IN (e.session_user_name, e.effective_role) AND r.rolsuper) AS by_superuser,
+                   EXISTS (SELECT FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = e.table_oid AND r.rolname = e.effective_role) AS by_owner,
+                   count(*) AS changes, min(e.occurred_at) AS first_at, max(e.occurred_at) AS last_at
+            FROM audit.audit_events e
+            WHERE e.occurred_at >= since AND e.occurred_at < until
+              AND e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
+            GROUP BY e.session_user_name, e.effective_role, e.schema_name, e.table_name, e.table_oid, e.app_user_id IS NULL
+        ) AS g
+        WHERE g.by_superuser OR g.by_owner OR g.outside_application
+        ORDER BY g.session_user_name, g.effective_role, g.table_name, g.outside_application;
+END
 $$;
 COMMENT ON FUNCTION audit.report_privileged IS 'Changes by superusers, by owners of the table, and outside the application (without an application user). Roles are judged by what they are now';
 
 CREATE FUNCTION audit.report_ddl(since timestamptz, until timestamptz)
 RETURNS TABLE (event_id bigint, occurred_at timestamptz, session_user_name text, app_user_id text, action text, table_name text, command text, reason text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT e.event_id, e.occurred_at, e.session_user_name, e.app_user_id, e.action,
-           CASE WHEN e.table_name IS NOT NULL THEN format('%I.%I', e.schema_name, e.table_name) END,
-           e.context ->> 'command', e.reason
-    FROM audit.audit_events e
-    WHERE audit.check_period(since, until) AND e.occurred_at >= since AND e.occurred_at < until
-      AND e.operation IN ('ddl', 'system') AND e.action IS NOT NULL
-    ORDER BY e.event_id
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM audit.check_period(since, until);
+    RETURN QUERY
+        SELECT e.event_id, e.occurred_at, e.session_user_name, e.app_user_id, e.action,
+               CASE WHEN e.table_name IS NOT NULL THEN format('%I.%I', e.schema_name, e.table_name) END,
+               e.context ->> 'command', e.reason
+        FROM audit.audit_events e
+        WHERE e.occurred_at >= since AND e.occurred_at < until
+          AND e.operation IN ('ddl', 'system') AND e.action IS NOT NULL
+        ORDER BY e.event_id;
+END
 $$;
 COMMENT ON FUNCTION audit.report_ddl IS 'DDL on attached tables, and what was done to the audit itself: attached, detached, settings changed, reviewed';
 

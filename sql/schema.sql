@@ -111,6 +111,7 @@ CREATE INDEX audit_events_default_process_idx ON audit.audit_events_default (pro
 CREATE INDEX audit_events_default_session_idx ON audit.audit_events_default (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX audit_events_default_user_idx ON audit.audit_events_default (app_user_id, event_id) WHERE app_user_id IS NOT NULL;
 CREATE INDEX audit_events_default_tenant_idx ON audit.audit_events_default (tenant_id, event_id) WHERE tenant_id IS NOT NULL;
+CREATE INDEX audit_events_default_when_idx ON audit.audit_events_default (occurred_at);
 CREATE INDEX audit_events_default_who_idx ON audit.audit_events_default (operation, session_user_name);
 CREATE INDEX audit_events_default_told_idx ON audit.audit_events_default (operation, event_id) WHERE action IS NOT NULL;
 CREATE INDEX audit_events_default_action_idx ON audit.audit_events_default (action, event_id) WHERE action IS NOT NULL;

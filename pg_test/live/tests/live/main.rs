@@ -15,6 +15,7 @@ mod crash; // 36
 mod disk; // 37
 mod docs;
 mod dump; // 34
+mod events;
 mod executor; // 16, 22
 mod extension; // 35, 38
 mod grafana;
