@@ -2,35 +2,41 @@
 //!
 //! `PostgreSQL` inserts index entries one by one: each descends from the root, locks its leaf page and writes a WAL record.
 //! The entries of one statement lie close together: a primary key's at the right edge, row keys where the statement walked the
-//! table. So they wait until the statement ends or many are waiting, are sorted, and go page by page: one descent, one lock and
-//! one WAL record for all that a leaf page takes. Whatever is not plain (a full page, which has to be deduplicated or split; a
+//! table, one request's all in one place. So they wait until the statement ends or many are waiting, are sorted, and go page by page: one descent, one lock and
+//! one WAL record for all that a leaf page takes. Rows with one key share a posting list from the start. Whatever is not plain (a full page, which has to be deduplicated or split; a
 //! possible duplicate of a unique key; a posting list to be split; a page with dead entries; an index of an old format) goes `PostgreSQL`'s own way.
 //!
-//! What is done to a page is what `_bt_insertonpg` does to a leaf with room (`src/backend/access/nbtree/nbtinsert.c`); the WAL record
-//! is a generic one (`src/backend/access/transam/generic_xlog.c`), which recovery and standbys replay like any other.
+//! What is done to a page stands in `btree_leaf`.
 
+use super::btree_leaf::{self, Entry};
 use super::index_plan::IndexPlan;
 use super::memory::Context;
-use super::nbtree::{self, HIGH_KEY, ScanInsert};
+use super::nbtree;
 use super::relation::{OpenRelation, lock};
+use super::tuple::{self, Field};
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use std::ptr;
 
-/// Entries wait until they are so many.
+/// Entries wait until they are of so many rows.
 const WAITING: usize = 8192;
-/// So few entries go one by one: an image of the page and its comparison would cost more.
+/// So few go one by one: an image of the page and its comparison would cost more.
 const FEW: usize = 6;
 /// Where pages take few entries, so many go one by one before pages are tried again.
 const PAUSE: usize = 64;
-/// Larger entries, in bytes, go `PostgreSQL`'s own way: it limits them to a third of a page.
-const LARGEST: usize = 2000;
 
 /// The entries of one index that wait.
 pub(in crate::pg) struct Entries {
     index: OpenRelation,
     unique: bool,
-    waiting: Vec<(u128, pg_sys::IndexTuple)>,
+    /// Rows of the batch that is not stored yet: their number in it, and their entry unless it is the one before.
+    batch: Vec<(usize, Option<(u128, pg_sys::IndexTuple)>)>,
+    waiting: Vec<Entry>,
+    /// The heap positions of the entries' rows.
+    rows: Vec<pg_sys::ItemPointerData>,
+    /// The bytes of the last entry, and of the one that is made.
+    last: Vec<u8>,
+    next: Vec<u8>,
     /// Holds the waiting entries.
     home: Context,
     /// For what one page needs.
@@ -43,47 +49,77 @@ impl Entries {
         Self {
             index: OpenRelation::index(plan.oid, lock::ROW_EXCLUSIVE),
             unique: plan.unique,
+            batch: Vec::new(),
             waiting: Vec::new(),
+            rows: Vec::new(),
+            last: Vec::new(),
+            next: Vec::new(),
             home: Context::short_lived(c"pg_attest index entries"),
             scratch: Context::short_lived(c"pg_attest index page"),
         }
     }
 
-    /// Adds the entry of a row that was stored in `heap` at `tid`.
-    ///
-    /// # Safety
-    /// `tuple` is of the heap's type, `plan` of this index and of the heap's columns.
-    pub unsafe fn add(
-        &mut self,
-        heap: pg_sys::Relation,
-        plan: &IndexPlan,
-        tuple: pg_sys::HeapTuple,
-        tid: pg_sys::ItemPointerData,
-    ) {
-        let mut values = [pg_sys::Datum::from(0usize); pg_sys::INDEX_MAX_KEYS as usize];
-        let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize];
-        // SAFETY: by the caller; index_form_tuple copies.
-        unsafe {
-            let descriptor = (*heap).rd_att;
-            for (position, column) in plan.columns.iter().enumerate() {
-                values[position] =
-                    pg_sys::heap_getattr(tuple, *column, descriptor, &mut nulls[position]);
+    /// Makes the entry of the batch's row of this number. `fields` are the row's; `plan` is of this index.
+    pub fn prepare(&mut self, plan: &IndexPlan, row: usize, fields: &[Field<'_>]) {
+        let key = plan
+            .columns
+            .iter()
+            .map(|column| fields[*column as usize - 1]);
+        let entry = if tuple::index_entry(&mut self.next, key.clone()) {
+            if self.next == self.last {
+                self.batch.push((row, None));
+                return;
             }
-            let entry = self.home.run(|| {
-                pg_sys::index_form_tuple(
-                    (*self.index.raw()).rd_att,
-                    values.as_mut_ptr(),
-                    nulls.as_mut_ptr(),
-                )
-            });
-            (*entry).t_tid = tid;
-            let order = match plan.text {
-                Some(position) if !nulls[position] => leading_bytes(values[position]),
-                _ => 0,
-            };
-            self.waiting.push((order, entry));
+            std::mem::swap(&mut self.next, &mut self.last);
+            let bytes = &self.last;
+            // SAFETY: copies the whole entry into memory of its size, aligned by palloc.
+            self.home.run(|| unsafe {
+                let entry = pg_sys::palloc(bytes.len()).cast::<u8>();
+                ptr::copy_nonoverlapping(bytes.as_ptr(), entry, bytes.len());
+                entry.cast()
+            })
+        } else {
+            self.last.clear();
+            self.home.run(|| self.form(key.clone()))
+        };
+        let order = plan.text.map_or(0, |position| leading_bytes(key, position));
+        self.batch.push((row, Some((order, entry))));
+    }
+
+    fn form<'a>(&self, key: impl Iterator<Item = Field<'a>>) -> pg_sys::IndexTuple {
+        let (mut values, mut nulls): (Vec<_>, Vec<_>) = key
+            .map(|field| {
+                let datum = field.datum();
+                (datum.unwrap_or(pg_sys::Datum::null()), datum.is_none())
+            })
+            .unzip();
+        // SAFETY: one value for each column of the index, of its type; index_form_tuple copies them.
+        unsafe {
+            pg_sys::index_form_tuple(
+                (*self.index.raw()).rd_att,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            )
         }
-        if self.waiting.len() >= WAITING {
+    }
+
+    /// The batch is stored in `heap`, each row at its place in `stored`.
+    pub fn stored(&mut self, heap: pg_sys::Relation, stored: &[pg_sys::ItemPointerData]) {
+        for (row, entry) in self.batch.drain(..) {
+            if let Some((order, tuple)) = entry {
+                self.waiting.push(Entry {
+                    order,
+                    tuple,
+                    start: self.rows.len(),
+                    count: 0,
+                });
+            }
+            self.rows.push(stored[row]);
+            if let Some(entry) = self.waiting.last_mut() {
+                entry.count += 1;
+            }
+        }
+        if self.rows.len() >= WAITING {
             self.flush(heap);
         }
     }
@@ -91,16 +127,24 @@ impl Entries {
     /// Inserts what is waiting.
     pub fn flush(&mut self, heap: pg_sys::Relation) {
         let mut waiting = std::mem::take(&mut self.waiting);
+        let mut rows = std::mem::take(&mut self.rows);
+        for entry in &waiting {
+            let rows = &mut rows[entry.start..][..entry.count];
+            if !rows.is_sorted_by_key(position) {
+                rows.sort_by_key(position);
+            }
+        }
         // Stable: rows without a text in their key keep their order, which for event ids is the index's own.
-        waiting.sort_by_key(|(order, _)| *order);
-        let mut rest = waiting.as_slice();
+        waiting.sort_by_key(|entry| entry.order);
+        let mut left = rows.len();
         let (mut one_by_one, mut scattered) = (0, false);
-        while let Some((_, first)) = rest.first() {
+        let mut rest = waiting.as_mut_slice();
+        while let Some(first) = rest.first() {
             let mut taken = 0;
             if one_by_one > 0 {
                 one_by_one -= 1;
-            } else if rest.len() > FEW {
-                taken = self.fill_leaf(heap, rest);
+            } else if left > FEW {
+                taken = self.fill_leaf(heap, rest, &rows);
                 // Once may be a full page; twice in a row is a statement that walks the index at random.
                 let few = taken < FEW;
                 if std::mem::replace(&mut scattered, few) && few {
@@ -108,19 +152,28 @@ impl Entries {
                 }
             }
             if taken == 0 {
-                self.insert_one(heap, *first);
+                self.insert_one(heap, first.tuple, rows[first.start]);
                 taken = 1;
             }
-            rest = &rest[taken..];
+            left -= taken;
+            rest = without(rest, taken);
             self.scratch.reset();
             pgrx::check_for_interrupts!();
         }
         waiting.clear();
+        rows.clear();
         self.waiting = waiting;
+        self.rows = rows;
+        self.last.clear();
         self.home.reset();
     }
 
-    fn insert_one(&self, heap: pg_sys::Relation, entry: pg_sys::IndexTuple) {
+    fn insert_one(
+        &self,
+        heap: pg_sys::Relation,
+        entry: pg_sys::IndexTuple,
+        row: pg_sys::ItemPointerData,
+    ) {
         let check = if self.unique {
             pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
         } else {
@@ -128,177 +181,56 @@ impl Entries {
         };
         // SAFETY: what btinsert does with the entry that it forms (src/backend/access/nbtree/nbtree.c); nothing to drop inside.
         self.scratch.run(|| unsafe {
+            (*entry).t_tid = row;
             pg_guard_ffi_boundary(|| {
                 nbtree::_bt_doinsert(self.index.raw(), entry, check, false, heap)
             })
         });
     }
 
-    /// Inserts into the first entry's leaf page as many of the entries as belong there, are plain and have room; returns how many.
-    fn fill_leaf(&self, heap: pg_sys::Relation, entries: &[(u128, pg_sys::IndexTuple)]) -> usize {
+    /// Inserts into the first row's leaf page as many as belong there, are plain and have room; returns of how many rows.
+    fn fill_leaf(
+        &self,
+        heap: pg_sys::Relation,
+        entries: &[Entry],
+        rows: &[pg_sys::ItemPointerData],
+    ) -> usize {
         // SAFETY: nothing inside has to be dropped, so that an ERROR may jump out: what is allocated goes with the scratch
         // context, locks and pins of buffers with the transaction.
         self.scratch.run(|| unsafe {
-            pg_guard_ffi_boundary(|| fill_leaf(self.index.raw(), heap, self.unique, entries))
+            pg_guard_ffi_boundary(|| {
+                btree_leaf::fill(self.index.raw(), heap, self.unique, entries, rows)
+            })
         })
     }
 }
 
-/// # Safety
-/// Inside a guard; the entries are of the open index, which is of the open heap.
-unsafe fn fill_leaf(
-    index: pg_sys::Relation,
-    heap: pg_sys::Relation,
-    unique: bool,
-    entries: &[(u128, pg_sys::IndexTuple)],
-) -> usize {
-    // SAFETY: by the caller. The page is locked from leaf_of to UnlockReleaseBuffer; its image changes, and the page itself
-    // only in GenericXLogFinish.
-    unsafe {
-        let Some(mut key) = insertion_key(index, unique, entries[0].1) else {
-            return 0;
-        };
-        let buffer = nbtree::leaf_of(index, heap, key);
-        nbtree::CheckForSerializableConflictIn(
-            index,
-            ptr::null_mut(),
-            nbtree::BufferGetBlockNumber(buffer),
-        );
-        if nbtree::has_unlogged_state(pg_sys::BufferGetPage(buffer)) {
-            nbtree::UnlockReleaseBuffer(buffer);
-            return 0;
+/// The entries behind the first `taken` rows.
+fn without(mut entries: &mut [Entry], mut taken: usize) -> &mut [Entry] {
+    while let Some(first) = entries.first_mut() {
+        if taken < first.count {
+            first.start += taken;
+            first.count -= taken;
+            break;
         }
-        let wal = nbtree::GenericXLogStart(index);
-        let page = nbtree::GenericXLogRegisterBuffer(wal, buffer, 0);
-        let rightmost = nbtree::is_rightmost(page);
-        // The offset before the first that the entry may take: the descent found the first entry's page, the others follow it.
-        let mut before = if rightmost { 0 } else { HIGH_KEY };
-        let mut taken = 0;
-        for (_, entry) in entries {
-            let size = aligned_size(*entry);
-            if size > LARGEST || nbtree::PageGetFreeSpace(page) < size {
-                break;
-            }
-            if taken > 0 {
-                match insertion_key(index, unique, *entry) {
-                    Some(next) => key = next,
-                    None => break,
-                }
-                if nbtree::_bt_compare(index, key, page, before) <= 0 {
-                    break;
-                }
-            }
-            if !rightmost && !is_below(nbtree::_bt_compare(index, key, page, HIGH_KEY), unique) {
-                break;
-            }
-            let Some(offset) = place_of(index, key, page, before) else {
-                break;
-            };
-            let stored = nbtree::PageAddItemExtended(page, (*entry).cast(), size, offset, 0);
-            if stored != offset {
-                break;
-            }
-            before = offset;
-            taken += 1;
-        }
-        if taken == 0 {
-            nbtree::GenericXLogAbort(wal);
-        } else {
-            nbtree::GenericXLogFinish(wal);
-        }
-        nbtree::UnlockReleaseBuffer(buffer);
-        taken
+        taken -= first.count;
+        entries = &mut entries[1..];
     }
+    entries
 }
 
-/// Whether an entry belongs on a page by its comparison with the page's high key. Without a heap position in the key (see
-/// `insertion_key`) an equal one may have its duplicates on the next page.
-fn is_below(comparison: i32, unique: bool) -> bool {
-    comparison < 0 || (comparison == 0 && !unique)
+/// Heap positions in their order.
+#[allow(clippy::trivially_copy_pass_by_ref)] // what sorting passes
+fn position(row: &pg_sys::ItemPointerData) -> (u16, u16, u16) {
+    (row.ip_blkid.bi_hi, row.ip_blkid.bi_lo, row.ip_posid)
 }
 
-/// The key to look an entry's place up with. As in `_bt_doinsert`, a unique index's has no heap position: so equal keys show. None
-/// where the index or the entry is of another kind.
-///
-/// # Safety
-/// Inside a guard; the entry is of the open index.
-unsafe fn insertion_key(
-    index: pg_sys::Relation,
-    unique: bool,
-    entry: pg_sys::IndexTuple,
-) -> Option<*mut ScanInsert> {
-    // SAFETY: by the caller.
-    unsafe {
-        let key = nbtree::_bt_mkscankey(index, entry);
-        if !(*key).heap_key_space || (unique && (*key).any_null_keys) {
-            return None;
-        }
-        (*key).scan_tid = if unique {
-            ptr::null_mut()
-        } else {
-            &raw mut (*entry).t_tid
-        };
-        Some(key)
-    }
-}
-
-/// The offset, behind `before`, of the first entry of the page that is greater than the key; None where one is equal: a duplicate of
-/// a unique key, or a posting list around the entry.
-///
-/// # Safety
-/// Inside a guard; a leaf page of the index.
-unsafe fn place_of(
-    index: pg_sys::Relation,
-    key: *mut ScanInsert,
-    page: pg_sys::Page,
-    before: pg_sys::OffsetNumber,
-) -> Option<pg_sys::OffsetNumber> {
-    // SAFETY: by the caller.
-    unsafe {
-        let mut low = before + 1;
-        let mut high = pg_sys::PageGetMaxOffsetNumber(page) + 1;
-        // Entries that follow each other in the statement mostly do so in the index.
-        let mut middle = low;
-        while low < high {
-            match nbtree::_bt_compare(index, key, page, middle) {
-                0 => return None,
-                order if order > 0 => low = middle + 1,
-                _ => high = middle,
-            }
-            middle = low + (high - low) / 2;
-        }
-        Some(low)
-    }
-}
-
-/// An entry's size in a page (`MAXALIGN(IndexTupleSize)`).
-///
-/// # Safety
-/// A valid entry.
-unsafe fn aligned_size(entry: pg_sys::IndexTuple) -> usize {
-    // SAFETY: by the caller.
-    let size = unsafe { usize::from((*entry).t_info) & pg_sys::INDEX_SIZE_MASK as usize };
-    size.next_multiple_of(pg_sys::MAXIMUM_ALIGNOF as usize)
-}
-
-/// The first bytes of a text, as a number that sorts like them: a hint to the order of the index, no more.
-///
-/// # Safety
-/// `value` is a text in a heap tuple.
-unsafe fn leading_bytes(value: pg_sys::Datum) -> u128 {
-    // SAFETY: by the caller; what is compressed or out of line is not looked into.
-    let bytes = unsafe {
-        let text = value.cast_mut_ptr::<pg_sys::varlena>();
-        if pgrx::varlena::varatt_is_1b_e(text) || pgrx::varlena::varatt_is_4b_c(text) {
-            return 0;
-        }
-        std::slice::from_raw_parts(
-            pgrx::varlena::vardata_any(text).cast::<u8>(),
-            pgrx::varlena::varsize_any_exhdr(text),
-        )
-    };
+/// The first bytes of the key's text, as a number that sorts like them: a hint to the order of the index, no more.
+fn leading_bytes<'a>(mut key: impl Iterator<Item = Field<'a>>, position: usize) -> u128 {
     let mut leading = [0; 16];
-    let length = bytes.len().min(leading.len());
-    leading[..length].copy_from_slice(&bytes[..length]);
+    if let Some(text) = key.nth(position).and_then(Field::text) {
+        let length = text.len().min(leading.len());
+        leading[..length].copy_from_slice(&text[..length]);
+    }
     u128::from_be_bytes(leading)
 }

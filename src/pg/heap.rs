@@ -6,6 +6,8 @@
 use super::btree::Entries;
 use super::index_plan::IndexPlans;
 use super::memory::Context;
+#[cfg(feature = "pg15")]
+use super::new_pages::NewPages;
 use super::relation::OpenRelation;
 use super::slot::clear;
 use super::tuple::{self, Field};
@@ -33,6 +35,8 @@ pub struct Appender {
     /// Of each plan; opened by the first row that the index takes: most rows are none for most partial indexes.
     indexes: Vec<Option<Entries>>,
     executor: Option<ExecutorIndexes>,
+    /// For what lives as long: rows are appended in any context.
+    home: Context,
     /// Tuples of the batch; reset at each flush.
     batch: Context,
     tuples: Vec<pg_sys::HeapTuple>,
@@ -41,6 +45,8 @@ pub struct Appender {
     /// Bytes of the batches before.
     written: usize,
     bulk: pg_sys::BulkInsertState,
+    #[cfg(feature = "pg15")]
+    pages: Option<NewPages>,
     command: u32,
 }
 
@@ -57,12 +63,15 @@ impl Appender {
             plans,
             indexes,
             executor,
+            home: Context::short_lived(c"pg_attest appender"),
             batch: Context::short_lived(c"pg_attest batch"),
             tuples: Vec::new(),
             slots: Vec::new(),
             bytes: 0,
             written: 0,
             bulk: ptr::null_mut(),
+            #[cfg(feature = "pg15")]
+            pages: None,
             command,
         }
     }
@@ -77,6 +86,13 @@ impl Appender {
             self.tuples.push(tuple);
             (*tuple).t_len as usize
         };
+        let row = self.tuples.len() - 1;
+        for (entries, plan) in self.indexes.iter_mut().zip(&self.plans.simple) {
+            if plan.takes(fields) {
+                let entries = entries.get_or_insert_with(|| self.home.run(|| Entries::open(plan)));
+                entries.prepare(plan, row, fields);
+            }
+        }
         self.bytes += length;
         if self.tuples.len() == BATCH_ROWS || self.bytes >= BATCH_BYTES {
             self.flush();
@@ -95,7 +111,7 @@ impl Appender {
             // SAFETY: a tuple of this table's type; heap_insert sets its t_self.
             unsafe {
                 pg_sys::heap_insert(raw, tuple, self.command, 0, self.bulk);
-                self.index_tuple(tuple, (*tuple).t_self);
+                self.index(&[(*tuple).t_self]);
             }
         } else {
             self.multi_insert();
@@ -112,9 +128,6 @@ impl Appender {
         // SAFETY: slots and tuples are of this table's type. The bulk-insert state and the slots live in the caller's
         // context, not in the batch's, which is reset (a bulk-insert state there crashed the server).
         unsafe {
-            if self.written > ring_threshold() && self.bulk.is_null() {
-                self.bulk = pg_sys::GetBulkInsertState();
-            }
             while self.slots.len() < count {
                 self.slots.push(pg_sys::MakeSingleTupleTableSlot(
                     (*raw).rd_att,
@@ -124,34 +137,64 @@ impl Appender {
             for (slot, tuple) in self.slots.iter().zip(&self.tuples) {
                 pg_sys::ExecStoreHeapTuple(*tuple, *slot, false);
             }
-            let slots = self.slots.as_mut_ptr();
-            // at most BATCH_ROWS
-            let rows = count as i32;
-            self.batch
-                .run(|| pg_sys::heap_multi_insert(raw, slots, rows, self.command, 0, self.bulk));
-            for position in 0..count {
-                let slot = self.slots[position];
-                match &mut self.executor {
-                    Some(executor) => executor.insert(slot),
-                    None => self.index_tuple(self.tuples[position], (*slot).tts_tid),
+            self.store_slots();
+            let slots = &self.slots[..count];
+            if let Some(executor) = &mut self.executor {
+                for slot in slots {
+                    executor.insert(*slot);
                 }
-                clear(slot);
+            } else {
+                let stored: Vec<_> = slots.iter().map(|slot| (**slot).tts_tid).collect();
+                self.index(&stored);
+            }
+            for slot in &self.slots[..count] {
+                clear(*slot);
             }
         }
         pgrx::check_for_interrupts!();
     }
 
     /// # Safety
-    /// `tuple` is of this table's type and was stored at `tid`.
-    unsafe fn index_tuple(&mut self, tuple: pg_sys::HeapTuple, tid: pg_sys::ItemPointerData) {
-        for (entries, plan) in self.indexes.iter_mut().zip(&self.plans.simple) {
-            // SAFETY: by the caller; the plan was made of this table's index.
-            unsafe {
-                if plan.takes(self.table.raw(), tuple) {
-                    let entries = entries.get_or_insert_with(|| Entries::open(plan));
-                    entries.add(self.table.raw(), plan, tuple, tid);
-                }
+    /// The first slots hold the waiting tuples.
+    unsafe fn store_slots(&mut self) {
+        let raw = self.table.raw();
+        let in_ring = self.written > ring_threshold();
+        // SAFETY: by the caller. At most BATCH_ROWS.
+        let insert = |slots: &mut [*mut pg_sys::TupleTableSlot], bulk| unsafe {
+            let count = slots.len() as i32;
+            pg_sys::heap_multi_insert(raw, slots.as_mut_ptr(), count, self.command, 0, bulk);
+        };
+        let count = self.tuples.len();
+        #[cfg(feature = "pg15")]
+        {
+            if self.pages.is_none() && NewPages::suit(&self.tuples) {
+                self.pages = Some(NewPages::new());
             }
+            if let Some(pages) = &mut self.pages {
+                if in_ring {
+                    pages.use_ring();
+                }
+                // SAFETY: an open table; each range of slots holds the tuples of that range.
+                self.batch.run(|| unsafe {
+                    pages.fill(raw, &self.tuples, |range, bulk| {
+                        insert(&mut self.slots[range], bulk);
+                    });
+                });
+                return;
+            }
+        }
+        if in_ring && self.bulk.is_null() {
+            // SAFETY: lives in the current context, the caller's.
+            self.bulk = unsafe { pg_sys::GetBulkInsertState() };
+        }
+        self.batch
+            .run(|| insert(&mut self.slots[..count], self.bulk));
+    }
+
+    /// The batch's rows are stored at these positions.
+    fn index(&mut self, stored: &[pg_sys::ItemPointerData]) {
+        for entries in self.indexes.iter_mut().flatten() {
+            entries.stored(self.table.raw(), stored);
         }
     }
 

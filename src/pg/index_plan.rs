@@ -2,6 +2,7 @@
 
 use super::memory::Context;
 use super::relation::{OpenRelation, RelationRef, attribute, lock};
+use super::tuple::Field;
 use pgrx::pg_sys;
 
 /// What is known of a table's indexes, kept across statements.
@@ -51,18 +52,10 @@ impl IndexPlans {
 }
 
 impl IndexPlan {
-    /// Whether the index has an entry for the row.
-    ///
-    /// # Safety
-    /// `tuple` is of the type of the open `table`, which is the index's.
-    pub(in crate::pg) unsafe fn takes(
-        &self,
-        table: pg_sys::Relation,
-        tuple: pg_sys::HeapTuple,
-    ) -> bool {
-        // SAFETY: by the caller.
+    /// Whether the index has an entry for a row of these fields.
+    pub(in crate::pg) fn takes(&self, fields: &[Field<'_>]) -> bool {
         self.not_null
-            .is_none_or(|column| unsafe { !pg_sys::heap_attisnull(tuple, column, (*table).rd_att) })
+            .is_none_or(|column| !matches!(fields[column as usize - 1], Field::Null))
     }
 
     /// The plan of a btree over plain columns, whose predicate, if any, is `column IS NOT NULL`; None for other indexes.

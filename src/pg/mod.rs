@@ -16,6 +16,7 @@
 )]
 
 mod btree;
+mod btree_leaf;
 pub mod catalog;
 pub mod cell;
 pub mod columns;
@@ -36,6 +37,8 @@ pub mod jsonb_arg;
 mod jsonb_text;
 pub mod memory;
 mod nbtree;
+#[cfg(feature = "pg15")]
+mod new_pages;
 pub mod object_lock;
 pub mod parallel;
 pub mod partition;

@@ -8,7 +8,8 @@ use pgrx::pg_sys;
 #[repr(C)]
 pub struct ScanInsert {
     pub heap_key_space: bool,
-    all_equal_image: bool,
+    /// Whether equal keys have equal bytes, so that they may share a posting list.
+    pub all_equal_image: bool,
     pub any_null_keys: bool,
     next_key: bool,
     /// `pivotsearch`; since 17 `backward`.
@@ -135,6 +136,12 @@ unsafe extern "C-unwind" {
     // src/backend/access/nbtree/nbtutils.c
     pub fn _bt_mkscankey(index: pg_sys::Relation, entry: pg_sys::IndexTuple) -> *mut ScanInsert;
     fn _bt_freestack(stack: *mut Stack);
+    // src/backend/access/nbtree/nbtdedup.c
+    pub fn _bt_form_posting(
+        base: pg_sys::IndexTuple,
+        tids: *const pg_sys::ItemPointerData,
+        count: i32,
+    ) -> pg_sys::IndexTuple;
     // src/backend/access/nbtree/nbtinsert.c
     pub fn _bt_doinsert(
         index: pg_sys::Relation,

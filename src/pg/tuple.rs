@@ -1,4 +1,4 @@
-//! A heap tuple from typed fields.
+//! Heap tuples and index entries from typed fields.
 //!
 //! `heap_form_tuple` looks each of 35 columns up in the descriptor twice. A `Field` knows its own layout: the tuple is written in
 //! one pass. The bytes are the same (`src/backend/access/common/heaptuple.c`, `heap_fill_tuple`); a test compares.
@@ -22,8 +22,44 @@ pub enum Field<'a> {
     Uuid(&'a [u8; 16]),
 }
 
-/// Offset of the null bitmap in a tuple's header.
+impl<'a> Field<'a> {
+    /// The value, in the current memory context where it is no number; None for NULL.
+    pub(in crate::pg) fn datum(self) -> Option<pg_sys::Datum> {
+        let copy = |bytes: &[u8]| {
+            // SAFETY: memory of that size, aligned for any value.
+            unsafe {
+                let memory = pg_sys::palloc(bytes.len()).cast::<u8>();
+                ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len());
+                pg_sys::Datum::from(memory)
+            }
+        };
+        match self {
+            Self::Null => None,
+            Self::Int8(value) => Some(pg_sys::Datum::from(value)),
+            Self::Int4(value) => Some(pg_sys::Datum::from(value)),
+            Self::Oid(value) => Some(pg_sys::Datum::from(value)),
+            Self::Varlena(bytes) | Self::Varlena8(bytes) => Some(copy(bytes)),
+            Self::Uuid(bytes) => Some(copy(bytes)),
+        }
+    }
+
+    /// The content of a varlena that is neither compressed nor out of line.
+    pub(in crate::pg) fn text(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Varlena(bytes) | Self::Varlena8(bytes) if is_short(bytes) => Some(&bytes[1..]),
+            Self::Varlena(bytes) | Self::Varlena8(bytes) if is_plain(bytes) => {
+                Some(&bytes[LONG_HEADER..])
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Offset of the null bitmap in a heap tuple's header, and behind an index tuple's (`src/include/access/itup.h`).
 const BITMAP: usize = std::mem::offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
+const INDEX_BITMAP: usize = size_of::<pg_sys::IndexTupleData>();
+/// Index entries whose values are longer may be stored compressed: `PostgreSQL` decides (`TOAST_INDEX_TARGET`).
+const LONGEST_KEY: usize = 500;
 /// A 4-byte header and what may become of it: a value of at most so many bytes, its 4-byte header included, gets a 1-byte one.
 const LONG_HEADER: usize = 4;
 const LARGEST_SHORT: usize = 126 + LONG_HEADER;
@@ -49,7 +85,12 @@ pub(in crate::pg) fn form<const N: usize>(
             .run(|| pg_sys::palloc0(head + start + most))
             .cast::<u8>();
         let data = std::slice::from_raw_parts_mut(memory.add(head), start + most);
-        let (length, has_varlena) = fill(data, start, has_null, fields);
+        let (length, has_varlena) = fill(
+            data,
+            start,
+            has_null.then_some(BITMAP),
+            fields.iter().copied(),
+        );
         let header = memory.add(head).cast::<pg_sys::HeapTupleHeaderData>();
         (*header).t_hoff = start as u8;
         (*header).t_infomask2 = N as u16;
@@ -72,19 +113,68 @@ pub(in crate::pg) fn form<const N: usize>(
     }
 }
 
-/// Writes the bitmap and the values behind `at`; returns the end, and whether a value has no fixed width.
-fn fill(data: &mut [u8], mut at: usize, has_null: bool, fields: &[Field<'_>]) -> (usize, bool) {
+/// An index entry as `index_form_tuple` makes it, without its heap position, in `entry`; false where that has to be left to
+/// `PostgreSQL`: `src/backend/access/common/indextuple.c`.
+pub(in crate::pg) fn index_entry<'a>(
+    entry: &mut Vec<u8>,
+    fields: impl Iterator<Item = Field<'a>> + Clone,
+) -> bool {
+    let long = |field: &Field<'_>| {
+        matches!(field, Field::Varlena(bytes) | Field::Varlena8(bytes)
+            if bytes.len() > LONGEST_KEY || !(is_short(bytes) || is_plain(bytes)))
+    };
+    if fields.clone().any(|field| long(&field)) {
+        return false;
+    }
+    let has_null = fields.clone().any(|field| matches!(field, Field::Null));
+    let bitmap = if has_null {
+        (pg_sys::INDEX_MAX_KEYS as usize).div_ceil(8)
+    } else {
+        0
+    };
+    let aligned = pg_sys::MAXIMUM_ALIGNOF as usize;
+    let start = align(INDEX_BITMAP + bitmap, aligned);
+    let most: usize = fields.clone().map(|field| most_bytes(&field)).sum();
+    entry.clear();
+    entry.resize(align(start + most, aligned), 0);
+    let (length, has_varlena) = fill(entry, start, has_null.then_some(INDEX_BITMAP), fields);
+    entry.truncate(align(length, aligned));
+    let info = entry.len() as u16
+        | if has_null {
+            pg_sys::INDEX_NULL_MASK as u16
+        } else {
+            0
+        }
+        | if has_varlena {
+            pg_sys::INDEX_VAR_MASK as u16
+        } else {
+            0
+        };
+    let at = std::mem::offset_of!(pg_sys::IndexTupleData, t_info);
+    entry[at..at + 2].copy_from_slice(&info.to_ne_bytes());
+    true
+}
+
+/// Writes the bitmap at `bitmap` and the values behind `at`; returns the end, and whether a value has no fixed width.
+fn fill<'a>(
+    data: &mut [u8],
+    mut at: usize,
+    bitmap: Option<usize>,
+    fields: impl IntoIterator<Item = Field<'a>>,
+) -> (usize, bool) {
     let mut has_varlena = false;
-    for (position, field) in fields.iter().enumerate() {
-        if has_null && !matches!(field, Field::Null) {
-            data[BITMAP + position / 8] |= 1 << (position % 8);
+    for (position, field) in fields.into_iter().enumerate() {
+        if let Some(bitmap) = bitmap
+            && !matches!(field, Field::Null)
+        {
+            data[bitmap + position / 8] |= 1 << (position % 8);
         }
         at = match field {
             Field::Null => at,
             Field::Int8(value) => put(data, align(at, 8), &value.to_ne_bytes()),
             Field::Int4(value) => put(data, align(at, 4), &value.to_ne_bytes()),
             Field::Oid(value) => put(data, align(at, 4), &value.to_u32().to_ne_bytes()),
-            Field::Uuid(bytes) => put(data, at, *bytes),
+            Field::Uuid(bytes) => put(data, at, bytes),
             Field::Varlena(bytes) | Field::Varlena8(bytes) => {
                 has_varlena = true;
                 if is_short(bytes) {

@@ -41,4 +41,31 @@ SELECT a.event_id, a.natts, b.natts, a.flags, b.flags, a.hoff, b.hoff, a.bits = 
 FROM tuples('own') b LEFT JOIN tuples(:'month') a USING (event_id)
 WHERE (a.natts, a.flags, a.hoff, a.bits, a.data) IS DISTINCT FROM (b.natts, b.flags, b.hoff, b.bits, b.data);
 
+-- And so are the entries of the indexes: those that PostgreSQL makes of the same rows are there.
+CREATE FUNCTION entries(index regclass) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT i.data
+    FROM generate_series(1, pg_relation_size(index) / 8192 - 1) b, bt_page_stats(index::text, b::int) s,
+         bt_page_items(index::text, b::int) i
+    WHERE s.type = 'l' AND (s.btpo_next = 0 OR i.itemoffset > 1)
+$$;
+CREATE FUNCTION lacking(month regclass) RETURNS TABLE (columns text, entries bigint, lacking bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    index regclass;
+    own_index text;
+BEGIN
+    FOR index, columns IN
+        SELECT i.indexrelid, substring(pg_get_indexdef(i.indexrelid) FROM 'USING (.*)') FROM pg_index i WHERE i.indrelid = month ORDER BY 2
+    LOOP
+        own_index := 'own_' || index::oid;
+        EXECUTE format('CREATE INDEX %s ON own USING %s', own_index, columns);
+        SELECT count(*) INTO entries FROM entries(own_index::regclass);
+        SELECT count(*) INTO lacking FROM (SELECT entries(own_index::regclass) EXCEPT SELECT entries(index)) AS e;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+CREATE TABLE found AS SELECT * FROM lacking(:'month');
+SELECT * FROM found WHERE lacking > 0;
+SELECT count(*) >= 4 AS indexes, sum(entries) > 500 AS many FROM found;
+
 DROP SCHEMA regress_tuples CASCADE;

@@ -212,7 +212,7 @@ fn measure(
         Workload::D => {
             let clients: &[u32] = if options.quick { &[4] } else { &[1, 4, 16] };
             let length = if options.quick {
-                Length::Transactions(500)
+                Length::Transactions(200)
             } else {
                 Length::Seconds(2)
             };

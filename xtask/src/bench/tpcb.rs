@@ -32,7 +32,7 @@ pub enum Length {
 }
 
 /// Of the run that is not counted.
-const WARM: Length = Length::Transactions(500);
+const WARM: Length = Length::Transactions(200);
 
 /// How long and with how many clients.
 pub struct Tpcb {

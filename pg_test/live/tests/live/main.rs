@@ -21,6 +21,7 @@ mod extension; // 35, 38
 mod grafana;
 mod indexes; // 36
 mod memory; // 29, 30
+mod new_pages;
 mod no_alarm;
 mod pooling;
 mod replication; // 23
