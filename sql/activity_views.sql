@@ -7,8 +7,10 @@ SELECT e.event_id, e.occurred_at,
        CASE WHEN e.table_name IS NOT NULL THEN e.schema_name || '.' || e.table_name
             ELSE e.entity_type END AS subject,
        coalesce(e.row_key, e.entity_id) AS subject_id,
-       CASE WHEN e.description IS NOT NULL THEN e.description
-            WHEN e.context ? 'request' AND e.operation = 'event' THEN pg_catalog.concat_ws(' ', e.context #>> '{request,method}', e.entity_id, e.context #>> '{request,status_code}')
+       CASE WHEN e.operation = 'event' AND e.action = 'request' AND e.entity_type = 'endpoint'
+            THEN pg_catalog.concat_ws(': ', pg_catalog.concat_ws(' ', e.context #>> '{request,method}', e.entity_id,
+                                                                  e.context #>> '{request,status_code}'), e.description)
+            WHEN e.description IS NOT NULL THEN e.description
             WHEN e.operation = 'update' THEN 'changed ' || pg_catalog.array_to_string(e.changed_columns, ', ')
             ELSE e.entity_name END AS summary,
        e.reason, e.tenant_id, e.session_id, e.request_id, e.process_id, e.client_addr,
@@ -26,7 +28,7 @@ COMMENT ON COLUMN audit.activity.severity IS 'Application events: the severity';
 COMMENT ON COLUMN audit.activity.action IS 'Application events, DDL and acts of pg_attest: what was done';
 COMMENT ON COLUMN audit.activity.subject IS 'The table, or the type of the entity, that it is about';
 COMMENT ON COLUMN audit.activity.subject_id IS 'The row''s key, or the entity''s id';
-COMMENT ON COLUMN audit.activity.summary IS 'The description; else the request, the changed columns, the entity''s name';
+COMMENT ON COLUMN audit.activity.summary IS 'The request and its error, else the description, the changed columns, the entity''s name';
 COMMENT ON COLUMN audit.activity.reason IS 'Why';
 COMMENT ON COLUMN audit.activity.tenant_id IS 'The tenant';
 COMMENT ON COLUMN audit.activity.session_id IS 'The application''s session';
@@ -63,7 +65,7 @@ COMMENT ON COLUMN audit.my_activity.severity IS 'Application events: the severit
 COMMENT ON COLUMN audit.my_activity.action IS 'What was done';
 COMMENT ON COLUMN audit.my_activity.subject IS 'The table, or the type of the entity, that it is about';
 COMMENT ON COLUMN audit.my_activity.subject_id IS 'The row''s key, or the entity''s id';
-COMMENT ON COLUMN audit.my_activity.summary IS 'The description; else the request, the changed columns, the entity''s name';
+COMMENT ON COLUMN audit.my_activity.summary IS 'The request and its error, else the description, the changed columns, the entity''s name';
 COMMENT ON COLUMN audit.my_activity.reason IS 'Why';
 COMMENT ON COLUMN audit.my_activity.tenant_id IS 'The tenant';
 COMMENT ON COLUMN audit.my_activity.session_id IS 'The application''s session';

@@ -7,10 +7,10 @@ CREATE FUNCTION audit.event_conditions(filters jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(string_agg(condition, ' AND '), 'true')
     FROM (VALUES
-        ('category',          'e.category = ANY (ARRAY(SELECT jsonb_array_elements_text($1 -> ''category'')))'),
-        ('severity',          'e.severity = ANY (ARRAY(SELECT jsonb_array_elements_text($1 -> ''severity'')))'),
-        ('action',            'e.action = ANY (ARRAY(SELECT jsonb_array_elements_text($1 -> ''action'')))'),
-        ('operation',         'e.operation = ANY (ARRAY(SELECT jsonb_array_elements_text($1 -> ''operation'')::audit.operation))'),
+        ('category',          'e.category = ANY (($1 ->> ''category'')::text[])'),
+        ('severity',          'e.severity = ANY (($1 ->> ''severity'')::text[])'),
+        ('action',            'e.action = ANY (($1 ->> ''action'')::text[])'),
+        ('operation',         'e.operation = ANY (($1 ->> ''operation'')::audit.operation[])'),
         ('app_user_id',       'e.app_user_id = $1 ->> ''app_user_id'''),
         ('session_user_name', 'e.session_user_name = $1 ->> ''session_user_name'''),
         ('entity_type',       'e.entity_type = $1 ->> ''entity_type'''),
@@ -54,7 +54,7 @@ BEGIN
                   HINT = 'since must lie before until.';
     END IF;
     RETURN jsonb_strip_nulls(jsonb_build_object(
-        'category', category, 'severity', severity, 'action', action, 'operation', operation,
+        'category', category::text, 'severity', severity::text, 'action', action::text, 'operation', operation::text,
         'app_user_id', app_user_id, 'session_user_name', session_user_name, 'entity_type', entity_type, 'entity_id', entity_id,
         'target', target::oid::text, 'row_key', row_key, 'request_id', request_id, 'process_id', process_id,
         'tenant_id', tenant_id, 'session_id', session_id, 'changed_column', changed_column,
@@ -64,7 +64,7 @@ $$;
 COMMENT ON FUNCTION audit.event_filters IS 'Part of audit.events: the filters that are given, checked, as one object';
 
 CREATE FUNCTION audit.event_driver(filters jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
         WHEN filters ?| ARRAY['row_key', 'request_id', 'process_id', 'session_id'] THEN 'group'
         WHEN filters ? 'entity_id' THEN 'entity_id'
@@ -75,7 +75,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
         WHEN filters ? 'category' THEN 'category'
         WHEN filters ? 'severity' THEN 'severity'
         WHEN filters ? 'search' THEN 'operation'
-        WHEN filters -> 'operation' <@ '["ddl", "event", "system"]' THEN 'operation'
+        WHEN (filters ->> 'operation')::audit.operation[] <@ '{ddl,event,system}' THEN 'operation'
         WHEN filters ?| ARRAY['target', 'session_user_name', 'operation', 'since', 'until'] THEN 'coarse'
         ELSE 'all'
     END
@@ -118,7 +118,7 @@ BEGIN
             USING filters, before, page_size, since, until;
     WHEN 'coarse' THEN
         -- Many events or few, recent or long ago: whatever the planner thinks. Ever more of the newest events are looked through,
-        -- until the page is full or the filter itself turns out to have fewer events than that.
+        -- until the page is full or the filter turns out to have few events itself: to sort those is cheaper then.
         LOOP
             RETURN QUERY EXECUTE
                 'SELECT e.* FROM (SELECT e.* FROM audit.audit_events e
@@ -134,8 +134,8 @@ BEGIN
                 INTO before USING before, window_size, months_from, months_to;
             EXIT WHEN before IS NULL;
             EXECUTE 'SELECT count(*) FROM (SELECT FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' LIMIT $3) AS few'
-                INTO found USING filters, before, window_size, since, until;
-            IF found < window_size THEN
+                INTO found USING filters, before, window_size * 5, since, until;
+            IF found < window_size * 5 THEN
                 RETURN QUERY EXECUTE
                     'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
                     USING filters, before, missing, since, until;
@@ -160,8 +160,9 @@ BEGIN
             driver, CASE driver WHEN 'operation' THEN 'audit.operation' ELSE 'text' END,
             conditions || CASE driver WHEN 'operation' THEN ' AND e.action IS NOT NULL' ELSE '' END)
             USING filters, before, page_size, since, until,
-                  CASE WHEN jsonb_typeof(filters -> driver) = 'array' THEN ARRAY(SELECT DISTINCT jsonb_array_elements_text(filters -> driver))
-                       WHEN driver = 'operation' THEN '{ddl,event,system}'
+                  CASE WHEN driver = 'operation' AND NOT filters ? driver THEN '{ddl,event,system}'
+                       WHEN driver IN ('operation', 'category', 'severity', 'action')
+                           THEN ARRAY(SELECT DISTINCT unnest((filters ->> driver)::text[]))
                        ELSE ARRAY[filters ->> driver] END;
     END CASE;
 END

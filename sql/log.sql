@@ -39,7 +39,7 @@ COMMENT ON COLUMN audit.checkpoints.sealed_at IS 'When the seal was made';
 COMMENT ON COLUMN audit.checkpoints.next_xid IS 'Transactions from this id on have no event up to last_event_id';
 COMMENT ON COLUMN audit.checkpoints.last_event_id IS 'No event id above it had been handed out when the seal began';
 COMMENT ON COLUMN audit.checkpoints.root IS 'The tree''s root hash (RFC 6962)';
-COMMENT ON COLUMN audit.checkpoints.chain IS 'Hash over the checkpoint before, the time and this checkpoint''s text';
+COMMENT ON COLUMN audit.checkpoints.chain IS 'Hash over the checkpoint before, the time, the horizon (last_event_id, next_xid, snapshot) and this checkpoint''s text';
 COMMENT ON COLUMN audit.checkpoints.snapshot IS 'The transactions whose events are in the tree';
 
 CREATE TABLE audit.tiles (
@@ -190,7 +190,7 @@ COMMENT ON FUNCTION audit.verify IS 'Recomputes the log from the stored events: 
 CREATE FUNCTION audit.verify_chain()
 RETURNS SETOF audit.verification
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'verify_chain_wrapper';
-COMMENT ON FUNCTION audit.verify_chain() IS 'Verifies tiles, checkpoints and signatures; no event is read';
+COMMENT ON FUNCTION audit.verify_chain() IS 'Verifies tiles, checkpoints and signatures; of events, those that bind epochs to each other are read';
 
 CREATE FUNCTION audit.verify_event(event_id bigint)
 RETURNS SETOF audit.verification

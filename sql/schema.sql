@@ -132,11 +132,12 @@ COMMENT ON COLUMN audit.attachment.settings IS 'Its settings, as its triggers'' 
 COMMENT ON COLUMN audit.attachment.attached_at IS 'When it was attached first';
 COMMENT ON COLUMN audit.attachment.attached_by IS 'By which session user';
 
+-- By name: pg_upgrade refuses columns of type regnamespace.
 CREATE TABLE audit.attached_schema (
-    schema      regnamespace PRIMARY KEY,
-    settings    jsonb        NOT NULL,
-    attached_at timestamptz  NOT NULL DEFAULT now(),
-    attached_by text         NOT NULL DEFAULT session_user
+    schema      text        PRIMARY KEY,
+    settings    jsonb       NOT NULL,
+    attached_at timestamptz NOT NULL DEFAULT now(),
+    attached_by text        NOT NULL DEFAULT session_user
 );
 COMMENT ON TABLE audit.attached_schema IS 'Which schemas are attached: tables made there are attached at once';
 COMMENT ON COLUMN audit.attached_schema.schema IS 'The attached schema';

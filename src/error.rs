@@ -63,6 +63,11 @@ impl AttestError {
         self.report(PgLogLevel::LOG);
     }
 
+    /// Writes to the server's log, never to the client, and goes on.
+    pub fn log_only(self) {
+        self.report(PgLogLevel::LOG_SERVER_ONLY);
+    }
+
     /// Tells the client and the server's log that something needs doing, and goes on.
     pub fn warning(self) {
         self.report(PgLogLevel::WARNING);

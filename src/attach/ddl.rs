@@ -75,6 +75,9 @@ pub struct Command {
 fn on_command_end(tag: &str) -> Result<()> {
     let _superuser = ActAsSuperuser::new();
     let _own = OwnDdl::new();
+    if tag == "ALTER SCHEMA" {
+        registry::follow_renamed_schema()?;
+    }
     let commands = commands(tag)?;
     if commands.is_empty() {
         return Ok(());

@@ -8,6 +8,7 @@ use crate::capture::guard::Upkeep;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
+use crate::pg::{guc, xact};
 use pgrx::prelude::*;
 
 /// The statements that make one month, `{name}`, `{from}` and `{to}` to be filled in.
@@ -152,11 +153,22 @@ fn count_in_default() -> Result<i64> {
     Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
 }
 
+/// Behind a lock that we wait for, writers and the sealer wait too: a reader with a long transaction must not hold them up. Whoever
+/// calls has to come again. Until `ActAsSuperuser` ends.
+fn wait_briefly() {
+    /// Milliseconds.
+    const LONGEST: i32 = 2000;
+    if !(1..LONGEST).contains(&xact::lock_timeout()) {
+        guc::save(c"lock_timeout", c"2s");
+    }
+}
+
 /// `audit.maintain()`: partitions ahead, the default partition drained.
 #[pg_extern(sql = false)]
 fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, i64))> {
     let _superuser = ActAsSuperuser::new();
     let _own = OwnDdl::new();
+    wait_briefly();
     or_raise(warn_of_strays());
     let drained = or_raise(drain());
     let made = or_raise(ensure());

@@ -62,7 +62,8 @@ pub fn attached_among(tables: &[pg_sys::Oid]) -> Result<Vec<pg_sys::Oid>> {
 /// The settings of an attached schema, as they were given.
 pub fn schema_settings(schema: pg_sys::Oid) -> Result<Option<Json>> {
     let found = first(
-        "SELECT settings FROM audit.attached_schema WHERE schema = $1",
+        "SELECT s.settings FROM audit.attached_schema s JOIN pg_catalog.pg_namespace n ON n.nspname = s.schema \
+         WHERE n.oid = $1",
         &[Arg::Oid(schema)],
     )?;
     found
@@ -73,7 +74,8 @@ pub fn schema_settings(schema: pg_sys::Oid) -> Result<Option<Json>> {
 /// Keeps the settings of a schema.
 pub fn put_schema(schema: pg_sys::Oid, settings: &Json) -> Result<()> {
     query::run(
-        "INSERT INTO audit.attached_schema (schema, settings) VALUES ($1, $2::pg_catalog.jsonb) \
+        "INSERT INTO audit.attached_schema (schema, settings) \
+         SELECT nspname, $2::pg_catalog.jsonb FROM pg_catalog.pg_namespace WHERE oid = $1 \
          ON CONFLICT (schema) DO UPDATE SET settings = excluded.settings",
         &[Arg::Oid(schema), Arg::Text(&settings.to_string())],
     )
@@ -82,7 +84,8 @@ pub fn put_schema(schema: pg_sys::Oid, settings: &Json) -> Result<()> {
 /// Forgets a schema.
 pub fn remove_schema(schema: pg_sys::Oid) -> Result<()> {
     query::run(
-        "DELETE FROM audit.attached_schema WHERE schema = $1",
+        "DELETE FROM audit.attached_schema s USING pg_catalog.pg_namespace n \
+         WHERE n.nspname = s.schema AND n.oid = $1",
         &[Arg::Oid(schema)],
     )
 }
@@ -91,7 +94,21 @@ pub fn remove_schema(schema: pg_sys::Oid) -> Result<()> {
 pub fn forget_dropped_schemas() -> Result<()> {
     query::run(
         "DELETE FROM audit.attached_schema s \
-         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.oid = s.schema)",
+         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s.schema)",
+        &[],
+    )
+}
+
+/// Follows ALTER SCHEMA … RENAME, within the event trigger at its end: the one attached schema that is gone, for dropped ones are
+/// forgotten at once, is the one that was renamed.
+pub fn follow_renamed_schema() -> Result<()> {
+    query::run(
+        "WITH gone AS (SELECT s.schema FROM audit.attached_schema s \
+           WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s.schema)) \
+         UPDATE audit.attached_schema s SET schema = n.nspname \
+         FROM gone, pg_catalog.pg_event_trigger_ddl_commands() c, pg_catalog.pg_namespace n \
+         WHERE s.schema = gone.schema AND (SELECT pg_catalog.count(*) FROM gone) = 1 AND c.command_tag = 'ALTER SCHEMA' \
+           AND c.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND n.oid = c.objid",
         &[],
     )
 }

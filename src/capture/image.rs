@@ -3,6 +3,7 @@
 use super::jsonb::{MAX_BYTES, ObjectBuilder, push_hex};
 use crate::pg::datum::Varlena;
 use crate::pg::fmgr::{Column, Value};
+use crate::pg::jsonb_text;
 use crate::pg::slot::Row;
 use crate::table_plan::{PlannedColumn, TablePlan};
 use sha2::{Digest, Sha256};
@@ -53,7 +54,10 @@ impl ImageBuilder {
                 }
             }
         }
-        if self.object.value_bytes() > MAX_BYTES || self.object.finish(out.buffer()).is_none() {
+        let is_whole = self.object.value_bytes() <= MAX_BYTES
+            && self.object.finish(out.buffer()).is_some()
+            && prints(out.buffer());
+        if !is_whole {
             self.build_with_substitutes(plan, row, &picked, out);
         }
     }
@@ -102,7 +106,8 @@ impl ImageBuilder {
         }
     }
 
-    /// A row whose values fit one by one, but not together: the largest are substituted until the rest fits.
+    /// A row whose values fit one by one, but not together, or whose text would be too long: the largest are substituted until the
+    /// rest fits.
     fn build_with_substitutes(
         &mut self,
         plan: &TablePlan,
@@ -112,25 +117,28 @@ impl ImageBuilder {
     ) {
         /// More than any substitute or name takes, and than a small value's padding.
         const ALLOWANCE: usize = 512;
-        let mut sizes: Vec<(usize, usize)> = plan
-            .columns
-            .iter()
-            .enumerate()
-            .filter(|(position, _)| picked(*position))
-            .map(|(position, planned)| {
-                let size = planned.column.value(row).as_ref().map_or(0, size_in_json);
-                (size, position)
-            })
-            .collect();
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
-        let mut total: usize = sizes.iter().map(|(size, _)| size + ALLOWANCE).sum();
+        let limits: [(SizeOf, usize); 2] = [
+            (size_in_json, MAX_BYTES),
+            (size_in_text, jsonb_text::LONGEST),
+        ];
         let mut substituted = vec![false; plan.columns.len()];
-        for (size, position) in sizes {
-            if total <= MAX_BYTES {
-                break;
+        for (size_of, limit) in limits {
+            let size = |position: usize| {
+                let shown = !substituted[position] && !plan.columns[position].masked;
+                let value = plan.columns[position].column.value(row);
+                value.as_ref().filter(|_| shown).map_or(0, size_of)
+            };
+            let positions = (0..plan.columns.len()).filter(|position| picked(*position));
+            let mut sizes: Vec<(usize, usize)> = positions.map(|at| (size(at), at)).collect();
+            sizes.sort_unstable_by(|a, b| b.cmp(a));
+            let mut total: usize = sizes.iter().map(|(size, _)| size + ALLOWANCE).sum();
+            for (size, position) in sizes {
+                if total <= limit {
+                    break;
+                }
+                substituted[position] = true;
+                total -= size;
             }
-            substituted[position] = true;
-            total -= size;
         }
         self.object.clear_values();
         for (position, planned) in plan.columns.iter().enumerate() {
@@ -150,6 +158,29 @@ impl ImageBuilder {
             self.has_all_keys = false;
             let _fits = self.object.finish(out.buffer());
         }
+    }
+}
+
+/// How large a value is, in one way or another.
+type SizeOf = fn(&Value<'_>) -> usize;
+
+/// Whether the text of an image can be made: `1e131071` is stored in 12 bytes, and prints 131,072.
+fn prints(image: &[u8]) -> bool {
+    /// What is stored in less prints at most 9,300 times as much.
+    const SMALL: usize = 32 << 10;
+    image.len() < SMALL
+        || jsonb_text::bound(&image[crate::pg::datum::HEADER..]) <= jsonb_text::LONGEST
+}
+
+/// How many bytes the value takes in an object's text, at most.
+fn size_in_text(value: &Value<'_>) -> usize {
+    match value {
+        Value::Bool(_) | Value::Int(_) => 20,
+        Value::Numeric(digits) => jsonb_text::bound_of_numeric(digits),
+        Value::Text(text) => jsonb_text::bound_of_string(text),
+        Value::Bytea(bytes) => bytes.len() * 2 + 5,
+        Value::Jsonb(container) => jsonb_text::bound(container),
+        Value::Unrepresentable(_) => 256,
     }
 }
 

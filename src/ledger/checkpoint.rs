@@ -10,7 +10,7 @@ use crate::pg::relation::lock;
 use crate::pg::snapshot::{Snapshot, XidSet};
 use crate::pg::tuple::Field;
 use attest_log::Hash;
-use attest_log::checkpoint::Checkpoint as Text;
+use attest_log::checkpoint::{Checkpoint as Text, horizon};
 use attest_log::encoding::unix_micros;
 
 use pgrx::pg_sys;
@@ -144,7 +144,12 @@ impl Checkpoint {
         }
     }
 
-    fn text(&self, origin: &str) -> Result<Text> {
+    /// Whether a tree can have this size; `bigint` has others.
+    pub fn is_of_a_tree(&self) -> bool {
+        (1..=i64::MAX.cast_unsigned()).contains(&self.tree_size)
+    }
+
+    pub fn text(&self, origin: &str) -> Result<Text> {
         Ok(Text::new(origin, self.tree_size, self.root)?)
     }
 
@@ -155,9 +160,14 @@ impl Checkpoint {
 
     /// What its chain must be, after the checkpoint with this one.
     pub fn chain_after(&self, previous: &Hash, origin: &str) -> Result<Hash> {
-        Ok(self
-            .text(origin)?
-            .chain(previous, unix_micros(self.sealed_at)))
+        let Horizon {
+            last_event_id,
+            next_xid,
+            ended,
+        } = &self.horizon;
+        let horizon = horizon(*last_event_id, *next_xid, &ended.to_string());
+        let text = self.text(origin)?;
+        Ok(text.chain(previous, unix_micros(self.sealed_at), &horizon))
     }
 }
 
@@ -217,8 +227,23 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// The id above which all events stand that have become due since a horizon of this epoch, and whether some may be of
+    /// transactions that were unfinished then.
+    pub fn floor(
+        &self,
+        snapshot: &Snapshot,
+        epoch: i32,
+        since: &Horizon,
+        now: &XidSet,
+    ) -> (i64, bool) {
+        match since.ended.ended_since(now, since.next_xid).next() {
+            Some(xid) => (self.floor_of(snapshot, epoch, xid), true),
+            None => (since.last_event_id, false),
+        }
+    }
+
     /// The id above which all events of a transaction stand: of the epoch's last checkpoint that this transaction began after.
-    pub fn floor_of(&self, snapshot: &Snapshot, epoch: i32, xid: u64) -> i64 {
+    fn floor_of(&self, snapshot: &Snapshot, epoch: i32, xid: u64) -> i64 {
         let of_epoch = [Condition::Int4Is(epoch)];
         let mut scan = self.0.scan(snapshot, &of_epoch, Order::Descending);
         while let Some(checkpoint) = scan.next(|row| Checkpoint::read(&row)) {

@@ -8,14 +8,36 @@ use super::leaf;
 use super::tables::Table;
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::columns::Fields;
-use crate::pg::index_scan::{Condition, Order};
+use crate::pg::index_scan::{Condition, IndexScan, Order};
 use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{catalog, partition};
+use std::ops::Range;
 
 /// The open partitions.
 pub struct Events {
-    partitions: Vec<Table>,
+    partitions: Vec<Partition>,
+}
+
+/// An open partition.
+pub struct Partition {
+    pub table: Table,
+    /// The times that it is there for; of the default partition, those that it is not there for.
+    ranges: Vec<Range<i64>>,
+    is_default: bool,
+}
+
+impl Partition {
+    /// Its events whose ids are in `[from, to]`, by ids.
+    pub fn scan<'a>(&'a self, snapshot: &'a Snapshot, from: i64, to: i64) -> IndexScan<'a> {
+        let range = [Condition::Int8From(from), Condition::Int8To(to)];
+        self.table.scan(snapshot, &range, Order::Ascending)
+    }
+
+    /// Whether a query for this time (microseconds since 2000-01-01) looks here.
+    pub fn is_for(&self, occurred_at: i64) -> bool {
+        self.ranges.iter().any(|range| range.contains(&occurred_at)) != self.is_default
+    }
 }
 
 impl Events {
@@ -32,19 +54,34 @@ impl Events {
             .detail("The schema audit lacks audit_events or its default partition.")
             .hint("Restore the database from a dump: the log's tables belong to the extension pg_attest."));
         };
-        // The default partition first: from then on nothing moves, and the list of partitions is as new as the move.
-        let default = OpenRelation::table(default, lock::ACCESS_SHARE);
+        // The parent first, as DETACH PARTITION locks them. Once the default partition is locked, nothing moves, and the list of
+        // partitions that is read then is as new as the move.
         let parent = OpenRelation::table(parent, lock::ACCESS_SHARE);
+        let default = OpenRelation::table(default, lock::ACCESS_SHARE);
+        let ranges = partition::ranges(parent.relation());
         let partitions = partition::all(parent.relation())
             .into_iter()
             .filter_map(|oid| OpenRelation::try_table(oid, lock::ACCESS_SHARE))
-            .map(partition_table)
+            .map(|table| {
+                let oid = table.relation().oid();
+                let is_default = oid == default.relation().oid();
+                let of_it = ranges.iter().filter(|(of, _)| is_default || *of == oid);
+                Ok(Partition {
+                    ranges: of_it.map(|(_, range)| range.clone()).collect(),
+                    is_default,
+                    table: partition_table(table)?,
+                })
+            })
             .collect::<Result<_>>()?;
-        drop(default);
         Ok(Self { partitions })
     }
 
-    /// Calls `f` with each event whose id is in `[from, to)`, by ids within each partition.
+    /// The partitions.
+    pub fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// Calls `f` with each event whose id is in `[from, to]`, by ids within each partition.
     pub fn each(
         &self,
         snapshot: &Snapshot,
@@ -52,9 +89,8 @@ impl Events {
         to: i64,
         mut f: impl FnMut(&Fields<'_>) -> Result<()>,
     ) -> Result<()> {
-        let range = [Condition::Int8From(from), Condition::Int8Below(to)];
         for partition in &self.partitions {
-            let mut scan = partition.scan(snapshot, &range, Order::Ascending);
+            let mut scan = partition.scan(snapshot, from, to);
             while let Some(result) = scan.next(|row| f(&row)) {
                 result?;
             }
@@ -72,15 +108,15 @@ impl Events {
         let is = [Condition::Int8Is(event_id)];
         let mut f = Some(f);
         self.partitions.iter().find_map(|partition| {
-            let mut scan = partition.scan(snapshot, &is, Order::Ascending);
+            let mut scan = partition.table.scan(snapshot, &is, Order::Ascending);
             scan.next(|row| f.take().map(|f| f(&row)))?
         })
     }
 
     /// The lowest and the highest event id.
     pub fn bounds(&self, snapshot: &Snapshot) -> Option<(i64, i64)> {
-        let end = |partition: &Table, order| {
-            let mut scan = partition.scan(snapshot, &[], order);
+        let end = |partition: &Partition, order| {
+            let mut scan = partition.table.scan(snapshot, &[], order);
             scan.next(|row| row.int8(leaf::at::EVENT_ID)).flatten()
         };
         let lowest = self

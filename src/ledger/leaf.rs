@@ -54,13 +54,17 @@ const COLUMNS: [Expected; 35] = {
 /// Numbers of the columns in [`COLUMNS`].
 pub mod at {
     pub const EVENT_ID: usize = 0;
+    pub const OCCURRED_AT: usize = 1;
     pub const CAPTURED_AT: usize = 2;
     pub const XACT_ID: usize = 3;
     pub const STATEMENT_ID: usize = 4;
+    pub const OPERATION: usize = 7;
     pub const SCHEMA_NAME: usize = 9;
     pub const TABLE_NAME: usize = 10;
     pub const ROW_KEY: usize = 11;
     pub const SESSION_USER_NAME: usize = 16;
+    pub const ACTION: usize = 26;
+    pub const CONTEXT: usize = 33;
 }
 
 /// Where a partition has its columns.
@@ -100,7 +104,7 @@ impl LeafMaker {
 
     /// The leaf of an event's row.
     pub fn leaf(&mut self, row: &Fields<'_>) -> Leaf {
-        let operation = row.oid(7).unwrap_or_default();
+        let operation = row.oid(at::OPERATION).unwrap_or_default();
         self.learn(operation);
         let label = self.labels.iter().find(|(oid, _)| *oid == operation);
         self.changed.clear();
@@ -114,7 +118,11 @@ impl LeafMaker {
             list = Err(attest_log::Error::BrokenList { at: 0 });
         }
         let text = |number: usize| row.bytes(number);
-        let fields = [(13, "old_values"), (14, "new_values"), (33, "context")];
+        let fields = [
+            (13, "old_values"),
+            (14, "new_values"),
+            (at::CONTEXT, "context"),
+        ];
         let mut printed = [None; 3];
         for ((number, field), (buffer, printed)) in fields
             .into_iter()
@@ -129,7 +137,7 @@ impl LeafMaker {
         let [old_values, new_values, context] = printed;
         let event = EventRecord {
             event_id: row.int8(at::EVENT_ID).unwrap_or_default(),
-            occurred_at: unix_micros(row.int8(1).unwrap_or_default()),
+            occurred_at: unix_micros(row.int8(at::OCCURRED_AT).unwrap_or_default()),
             captured_at: unix_micros(row.int8(at::CAPTURED_AT).unwrap_or_default()),
             xact_id: row.int8(at::XACT_ID).unwrap_or_default().cast_unsigned(),
             statement_id: row.int4(at::STATEMENT_ID).unwrap_or_default(),
@@ -154,7 +162,7 @@ impl LeafMaker {
             reason: text(23),
             application_name: text(24),
             client_addr: row.inet_text(25, &mut self.address),
-            action: text(26),
+            action: text(at::ACTION),
             category: text(27),
             severity: text(28),
             entity_type: text(29),

@@ -20,7 +20,7 @@ use super::signing;
 use super::tree::Tree;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::cell::Backend;
-use crate::pg::role::ActAsSuperuser;
+use crate::pg::role::{self, ActAsSuperuser};
 use crate::pg::snapshot::{Snapshot, next_xid};
 use crate::pg::{catalog, sequence};
 use crate::pg::{incarnation, xact};
@@ -41,11 +41,25 @@ static SEARCHED: Backend<RefCell<Option<Searched>>> = Backend::refcell(None);
 /// `audit.seal()`.
 #[pg_extern(sql = false)]
 fn seal() -> i64 {
+    or_raise(ends_soon());
     let _superuser = ActAsSuperuser::new();
     match or_raise(pass()) {
         Pass::Sealed(events) => events.cast_signed(),
         Pass::NotNow(why) => why.raise(),
     }
+}
+
+/// All other seals wait for the end of the transaction. A superuser may do what he likes.
+fn ends_soon() -> Result<()> {
+    if role::is_superuser() || !xact::is_block() {
+        return Ok(());
+    }
+    Err(AttestError::new(
+        SqlState::ERRCODE_ACTIVE_SQL_TRANSACTION,
+        "audit.seal() cannot run inside a transaction block",
+    )
+    .detail("All other seals would have to wait until the transaction ends.")
+    .hint("Send SELECT audit.seal() as a statement of its own, outside of BEGIN … COMMIT."))
 }
 
 /// The same for the worker, which comes again.
@@ -146,17 +160,11 @@ fn count_unsealed() -> Result<(i64, Option<i64>)> {
     let checkpoints = Checkpoints::open()?;
     let last = checkpoints.last(&snapshot, None);
     let since = last.as_ref().map(|last| &last.horizon);
-    let first = since.and_then(|since| {
-        since
-            .ended
-            .ended_since(snapshot.ended(), since.next_xid)
-            .next()
+    let from = last.as_ref().map_or(i64::MIN, |last| {
+        checkpoints
+            .floor(&snapshot, last.epoch, &last.horizon, snapshot.ended())
+            .0
     });
-    let from = match (&last, since, first) {
-        (Some(last), _, Some(xid)) => checkpoints.floor_of(&snapshot, last.epoch, xid),
-        (_, Some(since), None) => since.last_event_id,
-        _ => i64::MIN,
-    };
     let epoch = match &last {
         Some(last) => Epoch::find(&snapshot, last.epoch)?,
         None => None,
@@ -209,15 +217,19 @@ impl Sealer {
     /// The events of transactions that have ended since.
     fn due(&self, epoch: &Epoch, since: &Horizon) -> Result<Sorter> {
         let now = &self.horizon;
-        let straggler = since.ended.ended_since(&now.ended, since.next_xid).next();
-        let from = match straggler {
-            Some(xid) => self.checkpoints.floor_of(&self.snapshot, epoch.epoch, xid),
-            None if now.last_event_id == since.last_event_id => return Ok(Sorter::default()),
-            None => since.last_event_id,
-        };
+        let (from, stragglers) =
+            self.checkpoints
+                .floor(&self.snapshot, epoch.epoch, since, &now.ended);
+        if !stragglers && now.last_event_id == since.last_event_id {
+            return Ok(Sorter::default());
+        }
         let mut leaves = LeafMaker::new();
         let mut due = Sorter::default();
-        let restored_to = straggler.map_or(i64::MIN, |_| self.restored_to(epoch));
+        let restored_to = if stragglers {
+            self.restored_to(epoch)
+        } else {
+            i64::MIN
+        };
         self.events
             .each(&self.committed, from.saturating_add(1), i64::MAX, |row| {
                 let xact_id = row.int8(at::XACT_ID).unwrap_or_default().cast_unsigned();
@@ -363,7 +375,7 @@ fn sequence() -> Option<pg_sys::Oid> {
 }
 
 /// The highest event id handed out; 0 without one.
-fn last_event_id() -> i64 {
+pub fn last_event_id() -> i64 {
     sequence().map_or(0, sequence::last_handed_out)
 }
 

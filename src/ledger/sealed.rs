@@ -67,7 +67,7 @@ impl Leaves {
 /// How many event ids are looked at together.
 const IDS_PER_RANGE: i64 = 1 << 16;
 
-/// Calls `f(from, to, leaves)` for the ids from `lowest` to `highest`, range by range; `to` is not included.
+/// Calls `f(from, to, leaves)` for the ids from `lowest` to `highest`, range by range; `to` is included.
 pub fn each_range(
     snapshot: &Snapshot,
     lowest: i64,
@@ -77,11 +77,7 @@ pub fn each_range(
     let mut from = lowest;
     loop {
         let last = from.saturating_add(IDS_PER_RANGE - 1).min(highest);
-        f(
-            from,
-            last.saturating_add(1),
-            &Leaves::of_range(snapshot, from, last)?,
-        )?;
+        f(from, last, &Leaves::of_range(snapshot, from, last)?)?;
         if last >= highest {
             return Ok(());
         }

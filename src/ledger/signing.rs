@@ -9,6 +9,7 @@ use crate::pg::context_source;
 use crate::pg::datum::Varlena;
 use crate::pg::index_scan::{Condition, Order};
 use crate::pg::relation::lock;
+use crate::pg::role;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuple::Field;
 use crate::pg::xact;
@@ -101,7 +102,18 @@ pub fn sign(checkpoint: &Checkpoint, origin: &str) -> Result<()> {
             let line = key.sign(&checkpoint.body(origin)?, unix_seconds());
             Signatures::open_to_add()?.write(checkpoint, &line.to_string());
         }
-        Err(error) => error.warning(),
+        Err(error) if role::is_superuser() => error.warning(),
+        Err(error) => {
+            // Where the key is kept is no business of others.
+            error.log_only();
+            AttestError::new(
+                SqlState::ERRCODE_CONFIG_FILE_ERROR,
+                "the server's signing key cannot be used",
+            )
+            .detail("The events are sealed, and the checkpoint is not signed.")
+            .hint("The server's log says more.")
+            .warning();
+        }
     }
     Ok(())
 }
@@ -166,13 +178,13 @@ pub fn trusted_keys() -> Result<Vec<VerifierKey>> {
         .collect()
 }
 
-/// Whether a signature line is one, and holds if its key is trusted.
-pub fn check(
+/// Whether a signature line is one, and holds if its key is trusted; which key made it, if it is trusted.
+pub fn check<'k>(
     checkpoint: &Checkpoint,
     origin: &str,
     line: &str,
-    trusted: &[VerifierKey],
-) -> std::result::Result<(), String> {
+    trusted: &'k [VerifierKey],
+) -> std::result::Result<Option<&'k VerifierKey>, String> {
     let signature: Signature = line.parse().map_err(|error| format!("{error}"))?;
     let body = checkpoint
         .body(origin)
@@ -180,7 +192,8 @@ pub fn check(
     let mut note = Note::new(body).map_err(|error| error.to_string())?;
     note.add(signature);
     match note.verify(trusted) {
-        Ok(_) | Err(attest_log::Error::Untrusted { .. }) => Ok(()),
+        Ok(verified) => Ok(verified.first().map(|verified| verified.key)),
+        Err(attest_log::Error::Untrusted { .. }) => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -215,14 +228,16 @@ fn add(tree_size: Option<i64>, line: &str, epoch: Option<i32>) -> Result<()> {
     xact::prevent_if_read_only(c"audit.add_signature()");
     let snapshot = Snapshot::latest();
     let at = required(At::find(&snapshot, tree_size, epoch)?)?;
-    check(&at.checkpoint, &at.epoch.origin, line, &trusted_keys()?).map_err(|wrong| {
-        AttestError::new(
-            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
-            "the signature is not one of this checkpoint",
-        )
-        .detail(format!("{wrong}."))
-        .hint("Give a signature line of a signed note over audit.checkpoint_body(…).")
-    })?;
+    check(&at.checkpoint, &at.epoch.origin, line, &trusted_keys()?)
+        .map_err(|wrong| {
+            AttestError::new(
+                SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+                "the signature is not one of this checkpoint",
+            )
+            .detail(format!("{wrong}."))
+            .hint("Give a signature line of a signed note over audit.checkpoint_body(…).")
+        })
+        .map(drop)?;
     let signatures = Signatures::open_to_add()?;
     if !signatures
         .of(&snapshot, &at.checkpoint)

@@ -3,6 +3,7 @@
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::columns::{Columns, Expected};
 use crate::pg::heap::Appender;
+use crate::pg::heap_scan::{self, HeapScan};
 use crate::pg::index_plan::IndexPlans;
 use crate::pg::index_scan::{Condition, IndexScan, Order, primary_key};
 use crate::pg::relation::{OpenRelation, lock};
@@ -10,6 +11,7 @@ use crate::pg::snapshot::Snapshot;
 use crate::pg::tuple::Field;
 use crate::pg::{catalog, xact};
 use pgrx::pg_sys;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// An open table of the log, or a partition of the events.
@@ -65,6 +67,20 @@ impl Table {
             order,
             &self.columns,
         )
+    }
+
+    /// Rows as these blocks have them.
+    pub fn heap_scan<'a>(&'a self, snapshot: &'a Snapshot, blocks: Range<u32>) -> HeapScan<'a> {
+        HeapScan::new(self.heap.relation(), snapshot, blocks, &self.columns)
+    }
+
+    /// How many blocks it has now.
+    pub fn blocks(&self) -> u32 {
+        heap_scan::blocks(self.heap.relation())
+    }
+
+    pub fn oid(&self) -> pg_sys::Oid {
+        self.heap.relation().oid()
     }
 
     /// Deletes the row at this place.

@@ -2,7 +2,7 @@
 
 use super::tables::Table;
 use crate::error::{AttestError, Result, SqlState};
-use crate::pg::columns::{Expected, column};
+use crate::pg::columns::{Expected, Fields, column};
 use crate::pg::index_scan::{Condition, Order, Place};
 use crate::pg::query::{self, Arg};
 use crate::pg::relation::lock;
@@ -119,6 +119,13 @@ impl<'a> Tree<'a> {
         {}
     }
 
+    /// How many full tiles of level 0 follow each other from the first one on.
+    pub fn contiguous(&self) -> u64 {
+        let mut next = 0;
+        self.each_bounds(|index, _, _| next += u64::from(index == next));
+        next
+    }
+
     /// A full tile.
     pub fn full_tile(&self, level: u8, index: u64) -> Result<Option<StoredTile>> {
         let mut found = None;
@@ -152,6 +159,18 @@ impl<'a> Tree<'a> {
             next += 1;
         }
         found
+    }
+
+    /// The hashes of a tile, full or not; more where it has grown since.
+    pub fn tile(&self, tile: Tile) -> Result<Vec<Hash>> {
+        let first = tile.index * u64::from(WIDTH);
+        if let Some(stored) = self.full_tile(tile.level, tile.index)? {
+            return Ok(stored.hashes);
+        }
+        if tile.level > 0 {
+            return Ok(self.roots(tile.level - 1, first, usize::from(tile.width)));
+        }
+        Ok(self.edge(first).hashes)
     }
 
     /// The leaves behind the last full tile of level 0, as far as they follow each other from this index on.
@@ -191,6 +210,39 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// Calls `f` with epoch, level and index of all rows of `audit.tiles`, in order.
+pub fn each_tile_key(snapshot: &Snapshot, mut f: impl FnMut(i32, i32, i64)) -> Result<()> {
+    let tiles = Table::open("tiles", &TILE_COLUMNS, lock::ACCESS_SHARE)?;
+    let mut scan = tiles.scan(snapshot, &[], Order::Ascending);
+    let key = |row: Fields<'_>| Some((row.int4(0)?, row.int4(1)?, row.int8(2)?));
+    while let Some(key) = scan.next(key) {
+        let (epoch, level, index) = key.unwrap_or_default();
+        f(epoch, level, index);
+    }
+    Ok(())
+}
+
+/// Calls `f` with the epoch, the first leaf's index, the number of hashes and the event ids of all rows of `audit.tree_edge`, in
+/// order.
+pub fn each_edge_key(
+    snapshot: &Snapshot,
+    mut f: impl FnMut(i32, i64, usize, &[i64]),
+) -> Result<()> {
+    let edge = Table::open("tree_edge", &EDGE_COLUMNS, lock::ACCESS_SHARE)?;
+    let mut scan = edge.scan(snapshot, &[], Order::Ascending);
+    let read = |row: Fields<'_>| {
+        f(
+            row.int4(0).unwrap_or_default(),
+            row.int8(1).unwrap_or_default(),
+            hashes(row.bytes(2)).len(),
+            &row.int8s(3).unwrap_or_default(),
+        );
+    };
+    let mut read = read;
+    while scan.next(&mut read).is_some() {}
+    Ok(())
+}
+
 /// A row of `audit.tree_edge`.
 pub struct EdgeRow {
     pub first: u64,
@@ -211,14 +263,7 @@ impl TileReader for Tree<'_> {
     type Error = AttestError;
 
     fn read(&mut self, tile: Tile) -> Result<Vec<Hash>> {
-        let first = tile.index * u64::from(WIDTH);
-        if let Some(stored) = self.full_tile(tile.level, tile.index)? {
-            return Ok(stored.hashes);
-        }
-        if tile.level > 0 {
-            return Ok(self.roots(tile.level - 1, first, usize::from(tile.width)));
-        }
-        Ok(self.edge(first).hashes)
+        self.tile(tile)
     }
 }
 

@@ -23,7 +23,7 @@ pub fn set(name: &CStr, value: &CStr, is_local: bool) {
 }
 
 /// Sets a setting until the innermost GUC nest level is closed.
-pub(in crate::pg) fn save(name: &CStr, value: &CStr) {
+pub fn save(name: &CStr, value: &CStr) {
     assign(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
 }
 

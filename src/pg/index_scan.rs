@@ -17,7 +17,7 @@ pub enum Condition {
     Int4Is(i32),
     Int8Is(i64),
     Int8From(i64),
-    Int8Below(i64),
+    Int8To(i64),
 }
 
 impl Condition {
@@ -29,7 +29,7 @@ impl Condition {
         match self {
             Self::Int4Is(_) | Self::Int8Is(_) => pg_sys::BTEqualStrategyNumber,
             Self::Int8From(_) => pg_sys::BTGreaterEqualStrategyNumber,
-            Self::Int8Below(_) => pg_sys::BTLessStrategyNumber,
+            Self::Int8To(_) => pg_sys::BTLessEqualStrategyNumber,
         }
     }
 
@@ -38,14 +38,14 @@ impl Condition {
             Self::Int4Is(_) => pg_sys::F_INT4EQ,
             Self::Int8Is(_) => pg_sys::F_INT8EQ,
             Self::Int8From(_) => pg_sys::F_INT8GE,
-            Self::Int8Below(_) => pg_sys::F_INT8LT,
+            Self::Int8To(_) => pg_sys::F_INT8LE,
         }
     }
 
     fn argument(self) -> pg_sys::Datum {
         match self {
             Self::Int4Is(value) => pg_sys::Datum::from(value),
-            Self::Int8Is(value) | Self::Int8From(value) | Self::Int8Below(value) => {
+            Self::Int8Is(value) | Self::Int8From(value) | Self::Int8To(value) => {
                 pg_sys::Datum::from(value)
             }
         }
@@ -170,7 +170,7 @@ impl<'a> IndexScan<'a> {
     /// Where the row that `next` gave last is stored.
     pub fn place(&self) -> Place {
         // SAFETY: the slot of an open scan.
-        Place(unsafe { (*self.slot).tts_tid })
+        unsafe { Place::of(self.slot) }
     }
 }
 
@@ -190,6 +190,21 @@ impl Drop for IndexScan<'_> {
 /// Where a row is stored.
 #[derive(Clone, Copy)]
 pub struct Place(pg_sys::ItemPointerData);
+
+impl Place {
+    /// # Safety
+    /// `slot` holds a row of a table.
+    pub(in crate::pg) unsafe fn of(slot: *mut pg_sys::TupleTableSlot) -> Self {
+        // SAFETY: by the caller.
+        Self(unsafe { (*slot).tts_tid })
+    }
+
+    /// Block and line in one number, which no other row of the table has.
+    pub fn number(self) -> u64 {
+        let block = u64::from(self.0.ip_blkid.bi_hi) << 16 | u64::from(self.0.ip_blkid.bi_lo);
+        block << 16 | u64::from(self.0.ip_posid)
+    }
+}
 
 /// Deletes a row of ours; its transaction holds a lock that keeps all other writers out.
 pub fn delete(table: RelationRef<'_>, place: Place) {

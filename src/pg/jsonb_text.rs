@@ -205,36 +205,113 @@ fn string(value: &[u8], text: &mut Text<'_>) -> Option<()> {
     Some(())
 }
 
+/// A `numeric` without its varlena header: a four-byte one, as JSONB stores it, or a short one.
+fn body(value: &[u8]) -> Option<&[u8]> {
+    match value.first()? & 1 {
+        0 => value.get(4..),
+        _ => value.get(1..),
+    }
+}
+
+/// What a `numeric` consists of.
+struct Digits<'a> {
+    negative: bool,
+    /// Decimal digits behind the point.
+    scale: u16,
+    /// Of the first digit, base 10,000.
+    weight: i16,
+    units: &'a [[u8; 2]],
+}
+
+impl<'a> Digits<'a> {
+    /// None for NaN and the infinities.
+    fn of(body: &'a [u8]) -> Option<Self> {
+        let (units, _) = body.as_chunks::<2>();
+        let unit = |index: usize| units.get(index).map(|unit| i16::from_ne_bytes(*unit));
+        let header = unit(0)?.cast_unsigned();
+        let (negative, scale, weight, first) = match header & 0xc000 {
+            // The short form: sign, scale and weight in one.
+            0x8000 => {
+                let sign = if header & 0x40 == 0 { 0 } else { !0x3f };
+                let weight = (header & 0x3f).cast_signed() | sign;
+                (header & 0x2000 != 0, (header & 0x1f80) >> 7, weight, 1)
+            }
+            0xc000 => return None,
+            sign => (sign == 0x4000, header & 0x3fff, unit(1)?, 2),
+        };
+        Some(Self {
+            negative,
+            scale,
+            weight,
+            units: &units[first..],
+        })
+    }
+}
+
+/// At most so many bytes are needed for a value's text, however deep it is: none of what [`write`] asks room for is beyond it.
+pub fn bound(jsonb: &[u8]) -> usize {
+    let mut waiting = vec![jsonb];
+    let mut total = 0_usize;
+    while let Some(bytes) = waiting.pop() {
+        let Some(header) = word(bytes, 0) else {
+            continue;
+        };
+        let count = (header & COUNT) as usize;
+        total = total.saturating_add(count * 4 + 2);
+        let entries = if header & OBJECT == 0 {
+            count
+        } else {
+            count * 2
+        };
+        let Some(mut values) = Entries::new(bytes, entries) else {
+            continue;
+        };
+        for _ in 0..entries {
+            let Some((kind, value)) = values.next() else {
+                break;
+            };
+            total = total.saturating_add(match kind {
+                STRING => bound_of_string(value),
+                NUMERIC => body(value).map_or(0, bound_of_numeric),
+                CONTAINER => {
+                    waiting.push(value);
+                    0
+                }
+                _ => b"false".len(),
+            });
+        }
+    }
+    total
+}
+
+/// The same of a string.
+pub fn bound_of_string(value: &[u8]) -> usize {
+    let is_escaped = |byte: &&u8| **byte < b' ' || matches!(**byte, b'"' | b'\\');
+    value.len() + value.iter().filter(is_escaped).count() * 5 + 2
+}
+
+/// The same of a `numeric` without its varlena header.
+pub fn bound_of_numeric(body: &[u8]) -> usize {
+    Digits::of(body).map_or(16, |of| {
+        let whole = usize::try_from(i32::from(of.weight) + 1).unwrap_or(0) * 4;
+        whole + usize::from(of.scale) + 8
+    })
+}
+
 /// A `numeric` with its varlena header.
 fn numeric(value: &[u8], text: &mut Text<'_>) -> Option<()> {
-    // A four-byte header, as JSONB stores it, or a short one.
-    let body = match value.first()? & 1 {
-        0 => value.get(4..)?,
-        _ => value.get(1..)?,
-    };
-    let (units, _) = body.as_chunks::<2>();
-    let unit = |index: usize| units.get(index).map(|unit| i16::from_ne_bytes(*unit));
-    let header = unit(0)?.cast_unsigned();
-    let (negative, scale, weight, digits) = match header & 0xc000 {
-        // The short form: sign, scale and weight in one.
-        0x8000 => {
-            let weight = (header & 0x3f).cast_signed() | if header & 0x40 == 0 { 0 } else { !0x3f };
-            (header & 0x2000 != 0, (header & 0x1f80) >> 7, weight, 1)
-        }
-        // NaN and the infinities.
-        0xc000 => return None,
-        sign => (sign == 0x4000, header & 0x3fff, unit(1)?, 2),
-    };
-    let length = units.len() - digits;
+    let Digits {
+        negative,
+        scale,
+        weight,
+        units,
+    } = Digits::of(body(value)?)?;
     let digit = |position: i32| {
-        let index = usize::try_from(position)
-            .ok()
-            .filter(|index| *index < length);
-        index.and_then(|index| unit(digits + index)).unwrap_or(0)
+        let digit = usize::try_from(position).ok().and_then(|at| units.get(at));
+        digit.map_or(0, |digit| i16::from_ne_bytes(*digit))
     };
+    text.room(bound_of_numeric(body(value)?))?;
     let weight = i32::from(weight);
-    let whole = usize::try_from(weight + 1).unwrap_or(0) * 4;
-    text.room(whole + usize::from(scale) + 8)?;
     if negative {
         text.push(b'-');
     }

@@ -27,6 +27,7 @@ pub mod fmgr;
 mod generated_column;
 pub mod guc;
 pub mod heap;
+pub mod heap_scan;
 pub mod hooks;
 pub mod incarnation;
 pub mod index_plan;
@@ -34,7 +35,7 @@ pub mod index_scan;
 pub mod invalidation;
 mod json_type;
 pub mod jsonb_arg;
-mod jsonb_text;
+pub mod jsonb_text;
 pub mod memory;
 mod nbtree;
 #[cfg(feature = "pg15")]

@@ -5,6 +5,7 @@
 use super::relation::RelationRef;
 use pgrx::pg_sys;
 use std::cmp::Ordering;
+use std::ops::Range;
 
 /// The OID of the partition for `timestamp` (microseconds since 2000-01-01), the default partition's where no range takes
 /// it; None when there is neither.
@@ -47,10 +48,52 @@ unsafe fn compare(bounds: pg_sys::PartitionBoundInfo, index: usize, timestamp: i
         match **(*bounds).kind.add(index) {
             pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MINVALUE => Ordering::Less,
             pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MAXVALUE => Ordering::Greater,
-            _ => {
-                let bound = (**(*bounds).datums.add(index)).value() as i64;
-                bound.cmp(&timestamp)
+            _ => self::bound(bounds, index).cmp(&timestamp),
+        }
+    }
+}
+
+/// The partitions with a range of their own, each with its bounds: from the first one on, up to but not including the second
+/// (microseconds since 2000-01-01).
+pub fn ranges(parent: RelationRef<'_>) -> Vec<(pg_sys::Oid, Range<i64>)> {
+    let mut found = Vec::new();
+    // SAFETY: as in `for_timestamp`. Behind each bound, and before the first one, begins a range; `indexes` has one entry more
+    // than there are bounds: the partition of the range that ends there, or -1.
+    unsafe {
+        let descriptor = pg_sys::RelationGetPartitionDesc(parent.raw(), true);
+        if (*descriptor).nparts == 0 {
+            return found;
+        }
+        let bounds = (*descriptor).boundinfo;
+        let count = usize::try_from((*bounds).ndatums).unwrap_or(0);
+        let mut from = i64::MIN;
+        for position in 0..=count {
+            let to = if position < count {
+                bound(bounds, position)
+            } else {
+                i64::MAX
+            };
+            let index = *(*bounds).indexes.add(position);
+            if let Ok(index) = usize::try_from(index) {
+                found.push((*(*descriptor).oids.add(index), from..to));
             }
+            from = to;
+        }
+    }
+    found
+}
+
+/// A range bound as a timestamp.
+///
+/// # Safety
+/// As for [`compare`].
+unsafe fn bound(bounds: pg_sys::PartitionBoundInfo, index: usize) -> i64 {
+    // SAFETY: by the caller.
+    unsafe {
+        match **(*bounds).kind.add(index) {
+            pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MINVALUE => i64::MIN,
+            pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MAXVALUE => i64::MAX,
+            _ => (**(*bounds).datums.add(index)).value() as i64,
         }
     }
 }

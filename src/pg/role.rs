@@ -12,6 +12,12 @@ pub fn caller() -> Option<pg_sys::Oid> {
     CALLER.get()
 }
 
+/// Whether the role that is in force, or on whose behalf we act, is a superuser.
+pub fn is_superuser() -> bool {
+    // SAFETY: plain read of the role, catalog look-up by OID.
+    unsafe { pg_sys::superuser_arg(caller().unwrap_or_else(|| pg_sys::GetUserId())) }
+}
+
 /// While it lives, the current role is the bootstrap superuser; the caller's checks come before it.
 ///
 /// The settings that could make our SQL mean something else are pinned: with the caller's `search_path`, an operator of

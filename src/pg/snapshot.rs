@@ -2,6 +2,7 @@
 
 use super::unwinding;
 use pgrx::pg_sys;
+use std::fmt;
 
 /// The transactions that a snapshot sees, by their 64-bit ids.
 ///
@@ -33,6 +34,18 @@ impl XidSet {
         in_progress
             .chain(self.xmax..before)
             .filter(move |xid| *xid < before && later.has_ended(*xid))
+    }
+}
+
+/// As `PostgreSQL` prints a `pg_snapshot`.
+impl fmt::Display for XidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:", self.xmin, self.xmax)?;
+        for (position, xid) in self.in_progress.iter().enumerate() {
+            let comma = if position > 0 { "," } else { "" };
+            write!(f, "{comma}{xid}")?;
+        }
+        Ok(())
     }
 }
 

@@ -35,8 +35,8 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: PostgreSQL's own arguments are passed on as they came; a statement's node is read by its tag.
     unsafe {
         let node = (*statement).utilityStmt;
-        if let Some(database) = needs_for_itself(node) {
-            or_raise(end_sealer(&database));
+        if let Some((database, needs)) = needs_for_itself(node) {
+            or_raise(end_sealer(&database, &needs));
         }
         let is_creation = creates_extension(node);
         match PREVIOUS.get() {
@@ -67,34 +67,50 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// The database that no other session may be connected to while the command runs.
+/// What a command takes beside ownership of the database.
+enum Needs {
+    Nothing,
+    /// The right to create databases.
+    CreateDb,
+    /// The right to create something in this tablespace, which the database is not in yet.
+    Tablespace(String),
+}
+
+/// The database that no other session may be connected to while the command runs, and what the command takes.
 ///
 /// # Safety
 /// `node` is a live utility statement.
-unsafe fn needs_for_itself(node: *mut pg_sys::Node) -> Option<String> {
+unsafe fn needs_for_itself(node: *mut pg_sys::Node) -> Option<(String, Needs)> {
     // SAFETY: by the caller; the tag is checked before the cast, names are C strings or NULL.
     unsafe {
-        let name = match (*node).type_ {
-            pg_sys::NodeTag::T_DropdbStmt => (*node.cast::<pg_sys::DropdbStmt>()).dbname,
+        let text = |name: *mut std::ffi::c_char| {
+            (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        };
+        let (name, needs) = match (*node).type_ {
+            pg_sys::NodeTag::T_DropdbStmt => {
+                let drop = node.cast::<pg_sys::DropdbStmt>();
+                ((*drop).dbname, Needs::Nothing)
+            }
             pg_sys::NodeTag::T_RenameStmt => {
                 let rename = node.cast::<pg_sys::RenameStmt>();
                 if (*rename).renameType != pg_sys::ObjectType::OBJECT_DATABASE {
                     return None;
                 }
-                (*rename).subname
+                ((*rename).subname, Needs::CreateDb)
             }
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let alter = node.cast::<pg_sys::AlterDatabaseStmt>();
-                option(node_list((*alter).options), c"tablespace")?;
-                (*alter).dbname
+                let tablespace = option(node_list((*alter).options), c"tablespace")?;
+                ((*alter).dbname, Needs::Tablespace(text(tablespace)?))
             }
             pg_sys::NodeTag::T_CreatedbStmt => {
                 let create = node.cast::<pg_sys::CreatedbStmt>();
-                option(node_list((*create).options), c"template")?
+                let template = option(node_list((*create).options), c"template")?;
+                (template, Needs::CreateDb)
             }
             _ => return None,
         };
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        Some((text(name)?, needs))
     }
 }
 
@@ -135,12 +151,25 @@ unsafe fn creates_extension(node: *mut pg_sys::Node) -> bool {
 
 /// Ends the sealer of a database, if the caller may do with the database what he is about to do. `PostgreSQL` itself then waits up
 /// to five seconds for it to be gone.
-fn end_sealer(database: &str) -> Result<()> {
+fn end_sealer(database: &str, needs: &Needs) -> Result<()> {
+    let (create, tablespace) = match needs {
+        Needs::Nothing => (false, None),
+        Needs::CreateDb => (true, None),
+        Needs::Tablespace(name) => (false, Some(name.as_str())),
+    };
     let may = query::rows(
         "SELECT FROM pg_catalog.pg_database d, pg_catalog.pg_roles r \
          WHERE d.datname OPERATOR(pg_catalog.=) $1 AND r.rolname OPERATOR(pg_catalog.=) current_user \
-           AND (r.rolsuper OR pg_catalog.pg_has_role(d.datdba, 'USAGE'))",
-        &[Arg::Text(database)],
+           AND (r.rolsuper OR pg_catalog.pg_has_role(d.datdba, 'USAGE')) \
+           AND (r.rolsuper OR r.rolcreatedb OR NOT $2::pg_catalog.bool) \
+           AND ($3 OPERATOR(pg_catalog.=) '' OR EXISTS (SELECT FROM pg_catalog.pg_tablespace t \
+             WHERE t.spcname OPERATOR(pg_catalog.=) $3 AND t.oid OPERATOR(pg_catalog.<>) d.dattablespace \
+               AND pg_catalog.has_tablespace_privilege(t.oid, 'CREATE')))",
+        &[
+            Arg::Text(database),
+            Arg::Text(if create { "true" } else { "false" }),
+            Arg::Text(tablespace.unwrap_or_default()),
+        ],
     )?;
     if may.is_empty() {
         return Ok(());

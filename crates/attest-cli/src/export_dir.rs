@@ -236,6 +236,7 @@ impl Lines {
 struct CheckpointLine<'a> {
     tree_size: u64,
     sealed_at: i64,
+    horizon: &'a str,
     root: &'a str,
     chain: &'a str,
 }
@@ -271,11 +272,15 @@ impl Checkpoints {
             return Ok(None);
         };
         Ok(Some(line.and_then(|line| {
-            let hashes = hash(line.root).zip(hash(line.chain));
-            let (root, chain) = hashes.ok_or("root or chain is not the base64 of a hash")?;
+            let hashes = hash(line.root)
+                .zip(hash(line.chain))
+                .zip(hash(line.horizon));
+            let ((root, chain), horizon) =
+                hashes.ok_or("horizon, root or chain is not the base64 of a hash")?;
             Ok(Sealed {
                 tree_size: line.tree_size,
                 time: line.sealed_at,
+                horizon,
                 root,
                 chain,
                 signatures: Vec::new(),

@@ -23,6 +23,8 @@ pub struct Sealed {
     pub tree_size: u64,
     /// Microseconds since the Unix epoch.
     pub time: i64,
+    /// What the sealer had seen; the chain binds it.
+    pub horizon: Hash,
     pub root: Hash,
     pub chain: Hash,
     /// Its signature lines.

@@ -6,7 +6,7 @@
 use crate::db::{Database, Newest, Target};
 use crate::{Outcome, keys, layout, time};
 use anyhow::{Context, Result, bail, ensure};
-use attest_log::checkpoint::Checkpoint;
+use attest_log::checkpoint::{Checkpoint, horizon};
 use attest_log::note::{KeyKind, Note, SignerKey, VerifierKey};
 use attest_log::{Hash, tree};
 use serde::{Deserialize, Serialize};
@@ -264,7 +264,8 @@ fn proof(
 /// Whether the first checkpoint of an epoch continues the chain of the epoch before.
 fn linked(database: &mut Database, before: &Newest, after: &Newest) -> Result<bool> {
     let row = database.client().query_opt(
-        "SELECT c.tree_size, (extract(epoch FROM c.sealed_at) * 1000000)::bigint, c.root, c.chain, p.chain
+        "SELECT c.tree_size, (extract(epoch FROM c.sealed_at) * 1000000)::bigint, c.root, c.chain, p.chain,
+                c.last_event_id, c.next_xid::pg_catalog.text, c.snapshot::pg_catalog.text
          FROM (SELECT * FROM audit.checkpoints WHERE epoch = $1 ORDER BY tree_size LIMIT 1) c,
               (SELECT * FROM audit.checkpoints WHERE epoch = $2 ORDER BY tree_size DESC LIMIT 1) p",
         &[&after.epoch.cast_signed(), &before.epoch.cast_signed()],
@@ -277,7 +278,8 @@ fn linked(database: &mut Database, before: &Newest, after: &Newest) -> Result<bo
             hash(2)?,
         )
         .ok()?;
-        Some(first.chain(&hash(4)?, row.get(1)) == hash(3)?)
+        let horizon = horizon(row.get(5), row.get::<_, &str>(6).parse().ok()?, row.get(7));
+        Some(first.chain(&hash(4)?, row.get(1), &horizon) == hash(3)?)
     });
     Ok(linked.unwrap_or(false))
 }

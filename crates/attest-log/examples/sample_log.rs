@@ -4,7 +4,7 @@
 //! Two epochs; the second one's first leaf names the first one's last checkpoint. Every seventh event is erased.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use attest_log::checkpoint::Checkpoint;
+use attest_log::checkpoint::{Checkpoint, horizon};
 use attest_log::encoding::{Encoder, EventRecord, LeafData, TextListBuf};
 use attest_log::json_line;
 use attest_log::note::{KeyKind, Note, SignerKey};
@@ -48,7 +48,7 @@ fn main() {
     let (last, chain) = first
         .checkpoints
         .last()
-        .map(|(c, _, chain)| (c.clone(), *chain))
+        .map(|last| (last.checkpoint.clone(), last.chain))
         .unwrap();
     let mut second = Epoch::new(origin(2), chain);
     second.append(&Sample {
@@ -92,6 +92,14 @@ fn number(n: u64) -> Sample {
     }
 }
 
+/// A line of `checkpoints.jsonl`.
+struct Line {
+    checkpoint: Checkpoint,
+    sealed_at: i64,
+    horizon: Hash,
+    chain: Hash,
+}
+
 /// One tree, growing.
 struct Epoch {
     origin: String,
@@ -100,7 +108,7 @@ struct Epoch {
     tiles: BTreeMap<Tile, Vec<Hash>>,
     leaves: Vec<LeafData>,
     events: BTreeMap<u64, Vec<u8>>,
-    checkpoints: Vec<(Checkpoint, i64, Hash)>,
+    checkpoints: Vec<Line>,
 }
 
 impl Epoch {
@@ -174,9 +182,15 @@ impl Epoch {
         let previous = self
             .checkpoints
             .last()
-            .map_or(self.previous, |(_, _, chain)| *chain);
-        let chain = checkpoint.chain(&previous, sealed_at);
-        self.checkpoints.push((checkpoint, sealed_at, chain));
+            .map_or(self.previous, |last| last.chain);
+        let horizon = horizon(i64::try_from(checkpoint.size()).unwrap(), 800, "800:800:");
+        let chain = checkpoint.chain(&previous, sealed_at, &horizon);
+        self.checkpoints.push(Line {
+            checkpoint,
+            sealed_at,
+            horizon,
+            chain,
+        });
     }
 
     fn write(&mut self, folder: &Path, signers: [&SignerKey; 2]) {
@@ -205,17 +219,26 @@ impl Epoch {
             let name = name.strip_prefix("tile/0/").unwrap();
             put(&folder.join(format!("events/{name}.jsonl")), lines);
         }
-        let line = |(checkpoint, sealed_at, chain): &(Checkpoint, i64, Hash)| {
+        let line = |sealed: &Line| {
+            let (checkpoint, sealed_at) = (&sealed.checkpoint, sealed.sealed_at);
             let (size, root) = (checkpoint.size(), base64(checkpoint.root()));
+            let (horizon, chain) = (base64(&sealed.horizon), base64(&sealed.chain));
             format!(
-                "{{\"tree_size\":{size},\"sealed_at\":{sealed_at},\"root\":\"{root}\",\"chain\":\"{}\"}}\n",
-                base64(chain)
+                "{{\"tree_size\":{size},\"sealed_at\":{sealed_at},\"horizon\":\"{horizon}\",\"root\":\"{root}\",\"chain\":\"{chain}\"}}\n"
             )
         };
         let lines: String = self.checkpoints.iter().map(line).collect();
         put(&folder.join("checkpoints.jsonl"), lines);
 
-        let (latest, _, _) = self.checkpoints.last().unwrap().clone();
+        let signed = |line: &Line| {
+            let size = line.checkpoint.size();
+            let signature = signers[0].sign(&line.checkpoint.to_string(), 0);
+            format!("{{\"tree_size\":{size},\"line\":\"{signature}\"}}\n")
+        };
+        let lines: String = self.checkpoints.iter().map(signed).collect();
+        put(&folder.join("signatures.jsonl"), lines);
+
+        let latest = self.checkpoints.last().unwrap().checkpoint.clone();
         let mut note = Note::new(latest.to_string()).unwrap();
         for key in signers {
             note.sign(key, 1_767_225_660);
@@ -253,7 +276,11 @@ impl Epoch {
                 proof.to_string(),
             );
         }
-        let sizes: Vec<u64> = self.checkpoints.iter().map(|(c, _, _)| c.size()).collect();
+        let sizes: Vec<u64> = self
+            .checkpoints
+            .iter()
+            .map(|c| c.checkpoint.size())
+            .collect();
         for old_size in sizes {
             let proof = ConsistencyProof {
                 old_size,

@@ -44,12 +44,16 @@ def flip(name, at):
     return tamper
 
 
-def chain(change):
+def chain(change, name="checkpoints.jsonl"):
     def tamper(epoch):
-        path = epoch / "checkpoints.jsonl"
+        path = epoch / name
         rows = [json.loads(line) for line in lines_of(path)]
         path.write_text("".join(json.dumps(row) + "\n" for row in change(rows)))
     return tamper
+
+
+def signatures(change):
+    return chain(change, "signatures.jsonl")
 
 
 def without(name):
@@ -79,7 +83,10 @@ CASES = [
     ("1", flip("checkpoint.signature", 0), None),
     ("1", chain(lambda rows: rows[:3] + rows[4:]), "the chain breaks"),
     ("1", chain(lambda rows: [rows[0] | {"sealed_at": rows[0]["sealed_at"] - 1}] + rows[1:]), "the chain breaks"),
+    ("1", chain(lambda rows: [rows[0] | {"horizon": base64.b64encode(bytes(32)).decode()}] + rows[1:]), "the chain breaks"),
     ("1", chain(lambda rows: rows[:-1]), "not the signed one"),
+    ("1", signatures(lambda rows: [rows[0] | {"tree_size": rows[1]["tree_size"]}] + rows[1:]), "does not fit the checkpoint of 3 leaves"),
+    ("1", signatures(lambda rows: [rows[0] | {"tree_size": 4}] + rows[1:]), "which there is not"),
     ("1", chain(lambda rows: [rows[0] | {"root": base64.b64encode(bytes(32)).decode()}] + rows[1:]), "another root"),
     ("2", event(other_context), "does not name the last checkpoint"),
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from verify import (
     chain_after, check_consistency_file, check_inclusion_file, commitments, leaf_data, leaf_hash, mth, parse_checkpoint, parse_key,
-    place, verify_consistency, verify_inclusion, verify_note,
+    place, sha256, verify_consistency, verify_inclusion, verify_note,
 )
 
 
@@ -38,7 +38,10 @@ def verify_vectors(vectors):
     for tile in vectors["tiles"]:
         check("path", f"tile/{tile['level']}/{place(tile['index'], tile['width'])}", tile["path"])
     for each in vectors["chain"]:
-        chain = chain_after(bytes.fromhex(each["previous"]), each["sealed_at"], each["checkpoint"])
+        seen = f"pg_attest/horizon/v1\n{each['last_event_id']}\n{each['next_xid']}\n{each['snapshot']}\n"
+        horizon = sha256(seen.encode())
+        chain = chain_after(bytes.fromhex(each["previous"]), each["sealed_at"], horizon, each["checkpoint"])
+        check("horizon", horizon.hex(), each["horizon"])
         check("chain", chain.hex(), each["chain"])
     keys = [parse_key(vectors["keys"][name]["verifier"]) for name in ("log", "witness")]
     check("signed", verify_note(vectors["signed"], keys)[1], ["db.example/log"])

@@ -188,8 +188,8 @@ def verify_note(note, keys):
 
 # Section 7: the chain.
 
-def chain_after(previous, sealed_at, text):
-    return sha256(b"pg_attest/checkpoint/v1\n", previous, struct.pack(">q", sealed_at), text.encode())
+def chain_after(previous, sealed_at, horizon, text):
+    return sha256(b"pg_attest/checkpoint/v1\n", previous, struct.pack(">q", sealed_at), horizon, text.encode())
 
 
 # Section 8: proofs.
@@ -275,7 +275,9 @@ class Epoch:
         self.check_tree()
         self.first = None
         self.check_events()
+        self.texts = {}
         self.chain = self.check_chain(before)
+        self.check_signatures(keys)
         for origin, size, root in kept:
             if origin == self.origin and (size > self.size or mth(self.hashes[:size]) != root):
                 self.find(f"the checkpoint of {size} leaves that was kept is not of this tree")
@@ -345,7 +347,7 @@ class Epoch:
         for line in (self.folder / "checkpoints.jsonl").read_text().splitlines():
             row = json.loads(line)
             size, time, root = row["tree_size"], row["sealed_at"], base64.b64decode(row["root"], validate=True)
-            if size < last_size or size > self.size or (last_time is not None and time < last_time):
+            if size <= last_size or size > self.size or (last_time is not None and time < last_time):
                 self.find(f"the checkpoint of {size} leaves is out of order")
                 break
             for leaf in self.hashes[seen:size]:
@@ -353,13 +355,32 @@ class Epoch:
             seen, last_size, last_time = size, size, time
             if frontier.root() != root:
                 self.find(f"the checkpoint of {size} leaves has another root")
-            chain = chain_after(chain, time, f"{self.origin}\n{size}\n{row['root']}\n")
+            horizon = base64.b64decode(row["horizon"], validate=True)
+            self.texts[size] = f"{self.origin}\n{size}\n{row['root']}\n"
+            chain = chain_after(chain, time, horizon, self.texts[size])
             if base64.b64decode(row["chain"], validate=True) != chain:
                 self.find(f"the chain breaks at the checkpoint of {size} leaves")
                 break
         if (last_size, root) != (self.size, self.root):
             self.find("the last checkpoint of the chain is not the signed one")
         return chain
+
+    def check_signatures(self, keys):
+        path = self.folder / "signatures.jsonl"
+        for line in path.read_text().splitlines() if path.exists() else []:
+            row = json.loads(line)
+            text = self.texts.get(row["tree_size"])
+            if text is None:
+                self.find(f"a signature of a checkpoint of {row['tree_size']} leaves, which there is not")
+                continue
+            note = f"{text}\n{row['line']}\n"
+            name, key_id, _ = parse_note(note)[1][0]
+            trusted = [key for key in keys if key[:2] == (name, key_id)]
+            try:
+                if trusted:
+                    verify_note(note, trusted)
+            except InvalidSignature:
+                self.find(f"the signature of {name} does not fit the checkpoint of {row['tree_size']} leaves")
 
     def check_first(self, before):
         first = self.first or {}

@@ -57,20 +57,31 @@ impl Checkpoint {
     }
 
     /// This checkpoint's place in the chain of its log's checkpoints:
-    /// `SHA-256("pg_attest/checkpoint/v1\n" || previous[32] || i64be sealed_at || text)`.
+    /// `SHA-256("pg_attest/checkpoint/v1\n" || previous[32] || i64be sealed_at || horizon[32] || text)`.
     ///
     /// `previous` is the value of the checkpoint before it, zeroes for the very first; `sealed_at` is in microseconds
-    /// since the Unix epoch.
-    pub fn chain(&self, previous: &Hash, sealed_at: i64) -> Hash {
+    /// since the Unix epoch; `horizon` is [`horizon`] of what the sealer had seen.
+    pub fn chain(&self, previous: &Hash, sealed_at: i64, horizon: &Hash) -> Hash {
         let text = self.to_string();
         let parts = [
             b"pg_attest/checkpoint/v1\n",
             previous.as_slice(),
             &sealed_at.to_be_bytes(),
+            horizon,
             text.as_bytes(),
         ];
         hash::sha256(&parts.concat())
     }
+}
+
+/// Up to where the sealer had looked, as the chain binds it:
+/// `SHA-256("pg_attest/horizon/v1\n" || last_event_id || "\n" || next_xid || "\n" || snapshot || "\n")`, numbers in decimal.
+///
+/// `last_event_id` is the highest event id that had been handed out, `next_xid` the next transaction id, `snapshot` the
+/// transactions whose events are sealed, as `PostgreSQL` prints a `pg_snapshot`.
+pub fn horizon(last_event_id: i64, next_xid: u64, snapshot: &str) -> Hash {
+    let text = format!("pg_attest/horizon/v1\n{last_event_id}\n{next_xid}\n{snapshot}\n");
+    hash::sha256(text.as_bytes())
 }
 
 /// The text, each line with its newline.

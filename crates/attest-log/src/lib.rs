@@ -8,7 +8,9 @@
 pub mod checkpoint;
 mod cosignature;
 pub mod encoding;
+pub mod epoch;
 mod error;
+pub mod finding;
 pub mod hash;
 pub mod json_line;
 pub mod note;

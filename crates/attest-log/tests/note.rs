@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use attest_log::Error;
-use attest_log::checkpoint::Checkpoint;
+use attest_log::checkpoint::{Checkpoint, horizon};
 use attest_log::hash::{EMPTY_ROOT, sha256};
 use attest_log::note::{KeyKind, Note, Signature, SignerKey, VerifierKey};
 use proptest::prelude::*;
@@ -218,7 +218,7 @@ fn other_checkpoints_are_refused() {
 }
 
 #[test]
-fn the_chain_binds_time_text_and_past() {
+fn the_chain_binds_time_horizon_text_and_past() {
     let one = Checkpoint::new("o", 1, sha256(b"1")).unwrap();
     let two = Checkpoint::new("o", 2, sha256(b"1")).unwrap();
     let text = one.to_string();
@@ -226,13 +226,19 @@ fn the_chain_binds_time_text_and_past() {
         b"pg_attest/checkpoint/v1\n".as_slice(),
         &[7; 32],
         &5i64.to_be_bytes(),
+        &[9; 32],
         text.as_bytes(),
     ];
-    let chain = one.chain(&[7; 32], 5);
+    let chain = one.chain(&[7; 32], 5, &[9; 32]);
     assert_eq!(chain, sha256(&bytes.concat()));
-    assert_ne!(chain, one.chain(&[7; 32], 6));
-    assert_ne!(chain, one.chain(&[8; 32], 5));
-    assert_ne!(chain, two.chain(&[7; 32], 5));
+    assert_ne!(chain, one.chain(&[7; 32], 6, &[9; 32]));
+    assert_ne!(chain, one.chain(&[8; 32], 5, &[9; 32]));
+    assert_ne!(chain, two.chain(&[7; 32], 5, &[9; 32]));
+    assert_ne!(chain, one.chain(&[7; 32], 5, &[8; 32]));
+    assert_eq!(
+        horizon(64, 752, "751:752:751"),
+        sha256(b"pg_attest/horizon/v1\n64\n752\n751:752:751\n")
+    );
 }
 
 proptest! {

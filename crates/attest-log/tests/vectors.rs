@@ -4,7 +4,7 @@
 
 mod common;
 
-use attest_log::checkpoint::Checkpoint;
+use attest_log::checkpoint::{Checkpoint, horizon};
 use attest_log::encoding::{Encoder, EventRecord, LeafData, TextListBuf};
 use attest_log::hash::leaf_hash;
 use attest_log::json_line::{LineReader, write};
@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 const ORIGIN: &str = "pg_attest/7387654321098765432/1/16384/16402/1";
 const TIMES: [i64; 2] = [1_767_225_600_000_000, 1_767_225_601_000_000];
+/// Highest event id, next transaction id and snapshot of either seal.
+const HORIZONS: [(i64, u64, &str); 2] = [(64, 753, "751:753:752"), (128, 755, "755:755:")];
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
@@ -136,8 +138,17 @@ fn vectors() -> Value {
         let root = tree::root_of(&leaves[..usize::try_from(size).unwrap()]);
         Checkpoint::new(ORIGIN, size, root).unwrap()
     });
-    let chain_1 = checkpoints[0].chain(&[0; 32], TIMES[0]);
-    let chain_2 = checkpoints[1].chain(&chain_1, TIMES[1]);
+    let horizons = HORIZONS.map(|(id, xid, snapshot)| horizon(id, xid, snapshot));
+    let chain_1 = checkpoints[0].chain(&[0; 32], TIMES[0], &horizons[0]);
+    let chain_2 = checkpoints[1].chain(&chain_1, TIMES[1], &horizons[1]);
+    let link = |number: usize, previous: &Hash, chain: &Hash| {
+        let (last_event_id, next_xid, snapshot) = HORIZONS[number];
+        json!({
+            "checkpoint": checkpoints[number].to_string(), "sealed_at": TIMES[number],
+            "last_event_id": last_event_id, "next_xid": next_xid, "snapshot": snapshot,
+            "horizon": hex(&horizons[number]), "previous": hex(previous), "chain": hex(chain),
+        })
+    };
     let mut note = Note::new(checkpoints[1].to_string()).unwrap();
     note.sign(&log, 0);
     let signed = note.to_string();
@@ -184,8 +195,8 @@ fn vectors() -> Value {
             "witness": {"seed": hex(&[2; 32]), "signer": witness.to_secret_text(), "verifier": witness.verifier().to_string()},
         },
         "chain": [
-            {"checkpoint": checkpoints[0].to_string(), "sealed_at": TIMES[0], "previous": hex(&[0; 32]), "chain": hex(&chain_1)},
-            {"checkpoint": checkpoints[1].to_string(), "sealed_at": TIMES[1], "previous": hex(&chain_1), "chain": hex(&chain_2)},
+            link(0, &[0; 32], &chain_1),
+            link(1, &chain_1, &chain_2),
         ],
         "signed": signed,
         "cosigned": note.to_string(),

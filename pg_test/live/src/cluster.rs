@@ -66,6 +66,11 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The cluster in this folder, which someone else made and starts.
+    pub(crate) fn in_folder(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
     /// Folder of the cluster: socket, log, and whatever a test puts there.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -16,6 +16,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 pub struct Environment {
     /// `bin` of the PostgreSQL under test.
     pub bindir: PathBuf,
+    /// `bin` of an older PostgreSQL with pg_attest, to upgrade from; `None`: of the same.
+    pub old_bindir: Option<PathBuf>,
     /// User and group for servers and client tools; `None`: our own.
     pub run_as: Option<(u32, u32)>,
     /// Folder under which the scratch folder is made.
@@ -75,6 +77,7 @@ fn read() -> Result<Environment> {
     let keep = std::env::var("PG_ATTEST_KEEP").is_ok_and(|value| value == "1");
     Ok(Environment {
         bindir,
+        old_bindir: std::env::var_os("PG_ATTEST_OLD_BINDIR").map(PathBuf::from),
         run_as,
         tmp,
         keep,

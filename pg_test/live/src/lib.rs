@@ -10,6 +10,7 @@
 //! | variable | meaning |
 //! | --- | --- |
 //! | `PG_ATTEST_BINDIR` | `bin` of a PostgreSQL that has pg_attest installed; required |
+//! | `PG_ATTEST_OLD_BINDIR` | `bin` of an older PostgreSQL with pg_attest, for pg_upgrade; default: the same |
 //! | `PG_ATTEST_RUNAS` | user for servers and client tools; required when the tests run as root |
 //! | `PG_ATTEST_TMP` | short folder for clusters and sockets; default: the system's temporary folder |
 //! | `PG_ATTEST_KEEP` | `1`: leave the scratch folder (data, logs) for inspection |
@@ -30,6 +31,7 @@ pub mod env;
 pub mod oracle;
 pub mod scratch;
 pub mod sql;
+pub mod upgrade;
 pub mod wait;
 
 pub use cluster::Cluster;

@@ -106,6 +106,16 @@ INSERT INTO regress_attach_all.part_2 VALUES (1);
 INSERT INTO regress_attach_all.moved VALUES (4);
 SELECT op, tab, key, new FROM look() WHERE op = 'insert';
 
+-- under another name it is the same schema
+ALTER SCHEMA regress_attach_all RENAME TO regress_attach_renamed;
+CREATE TABLE regress_attach_renamed.seven (id int PRIMARY KEY);
+SELECT schema FROM audit.attached_schema;
+SELECT target, healthy FROM audit.attachments WHERE table_name = 'seven';
+DROP TABLE regress_attach_renamed.seven;
+ALTER SCHEMA regress_attach_renamed RENAME TO regress_attach_all;
+SELECT schema FROM audit.attached_schema;
+SELECT count(*) > 0 AS recorded FROM look();
+
 -- again, with other settings: columns count where a table has them
 SELECT audit.attach_schema('regress_attach_all', exclude => '{token,nosuch}', operations => '{insert}', baseline => true);
 CREATE TABLE regress_attach_all.six (id int, token text);

@@ -19,7 +19,7 @@ SELECT audit.log_event('no row change') > 0 AS logged;
 
 SELECT op, table_schema, table_name, record, old_record FROM audit.record_version WHERE table_oid = 'account'::regclass ORDER BY id;
 -- record_id follows a row; a change of the key shows in old_record_id
-SELECT op, dense_rank() OVER (ORDER BY record_id) AS record, record_id = old_record_id AS same, old_record_id IS NULL AS was_new,
+SELECT op, record_id = old_record_id AS same, old_record_id IS NULL AS was_new,
        lag(record_id) OVER (ORDER BY id) = old_record_id AS follows
 FROM audit.record_version WHERE table_oid = 'account'::regclass AND op <> 'TRUNCATE' AND coalesce(record, old_record) ->> 'name' = 'Bob' ORDER BY id;
 SELECT count(DISTINCT record_id) FROM audit.record_version WHERE table_oid = 'account'::regclass;

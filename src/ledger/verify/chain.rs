@@ -1,51 +1,77 @@
-//! Leaves, tiles, roots, the chain of checkpoints and their signatures, each computed anew from the leaves up. No event is read.
+//! Leaves, tiles, roots, the chain of checkpoints and their signatures, each computed anew from the leaves up. Of events, those alone
+//! are read that bind an epoch to the one before.
 
+use super::checkpoints::{check_binding, check_epochs, check_horizon, check_links};
+use super::extent::{Extent, check_strays, is_event_id};
 use super::report::{Check, Finding, Report};
+use super::signatures;
 use crate::error::Result;
 use crate::ledger::checkpoint::{Checkpoint, Checkpoints, Epoch};
+use crate::ledger::events::Events;
 use crate::ledger::proof::At;
 use crate::ledger::sealed;
-use crate::ledger::signing::{self, Signatures};
 use crate::ledger::tree::{StoredTile, Tree};
 use crate::pg::snapshot::Snapshot;
 use attest_log::Hash;
-use attest_log::note::VerifierKey;
-use attest_log::tile::{HEIGHT, WIDTH};
+use attest_log::tile::{HEIGHT, Tile, WIDTH};
 use attest_log::tree::Frontier;
 use std::collections::HashMap;
 
 const WIDTH_U64: u64 = WIDTH as u64;
 
-/// Verifies all epochs.
-pub fn verify(snapshot: &Snapshot, report: &mut Report) -> Result<()> {
-    let epochs = Epoch::all(snapshot)?;
+/// Verifies all epochs; of leaves, those of `since` on: of an epoch from a tree size on, which was verified before, and of later ones.
+pub fn verify(
+    snapshot: &Snapshot,
+    events: &Events,
+    epochs: &[Epoch],
+    since: Option<(i32, u64)>,
+    report: &mut Report,
+) -> Result<()> {
     let mut of_epoch: HashMap<i32, Vec<Checkpoint>> = HashMap::new();
     let mut previous = [0; 32];
     Checkpoints::open()?.each(snapshot, |checkpoint| {
         let epoch = epochs.iter().find(|epoch| epoch.epoch == checkpoint.epoch);
-        check_links(
-            &checkpoint,
-            epoch,
-            &previous,
-            of_epoch.get(&checkpoint.epoch),
-            report,
-        );
+        let of_same = of_epoch.entry(checkpoint.epoch).or_default();
+        check_links(&checkpoint, epoch, &previous, of_same.last(), report);
         previous = checkpoint.chain;
-        of_epoch
-            .entry(checkpoint.epoch)
-            .or_default()
-            .push(checkpoint);
+        if checkpoint.is_of_a_tree() {
+            of_same.push(checkpoint);
+        }
         Ok(())
     })?;
-    check_epochs(&epochs, &of_epoch, report);
-    let trusted = signing::trusted_keys()?;
-    for epoch in &epochs {
-        let checkpoints = of_epoch.remove(&epoch.epoch).unwrap_or_default();
-        let tree = Tree::open(epoch.epoch, snapshot)?;
-        EpochWalk::new(epoch, &checkpoints, &tree, report).run()?;
-        check_signatures(snapshot, epoch, &checkpoints, &trusted, report)?;
+    check_epochs(epochs, &of_epoch, report);
+    let last = |epoch: &Epoch| of_epoch.get(&epoch.epoch).and_then(|known| known.last());
+    if let Some(epoch) = epochs.last()
+        && let Some(last) = last(epoch)
+    {
+        check_horizon(snapshot, last, epoch, report)?;
     }
-    Ok(())
+    for pair in epochs.windows(2) {
+        if let [before, epoch] = pair
+            && let Some(end) = last(before)
+        {
+            check_binding(snapshot, events, (before, end), epoch, report)?;
+        }
+    }
+    check_strays(snapshot, &Extent::of_all(snapshot, epochs)?, report)?;
+    let of_epoch: Vec<_> = epochs
+        .iter()
+        .map(|epoch| (epoch, of_epoch.remove(&epoch.epoch).unwrap_or_default()))
+        .collect();
+    for (epoch, checkpoints) in &of_epoch {
+        let from = match since {
+            Some((first, _)) if epoch.epoch < first => continue,
+            Some((first, size)) if epoch.epoch == first => size,
+            _ => 0,
+        };
+        let tree = Tree::open(epoch.epoch, snapshot)?;
+        EpochWalk::new(epoch, checkpoints, &tree, report).run(from)?;
+    }
+    let of_epoch: Vec<_> = of_epoch
+        .iter()
+        .map(|(epoch, checkpoints)| (*epoch, checkpoints.as_slice()))
+        .collect();
+    signatures::check(snapshot, &of_epoch, report)
 }
 
 /// Verifies the way from one leaf to the last checkpoint of its epoch.
@@ -89,76 +115,14 @@ pub fn verify_leaf(
     Ok(())
 }
 
-fn finding(check: Check, epoch: i32, leaf_index: Option<u64>, detail: String) -> Finding {
+/// Something that is wrong, not with one event.
+pub fn finding(check: Check, epoch: i32, leaf_index: Option<u64>, detail: String) -> Finding {
     Finding {
         check,
         epoch: Some(epoch),
         event_id: None,
         leaf_index,
         detail,
-    }
-}
-
-/// A checkpoint against its predecessor.
-fn check_links(
-    checkpoint: &Checkpoint,
-    epoch: Option<&Epoch>,
-    previous: &Hash,
-    before: Option<&Vec<Checkpoint>>,
-    report: &mut Report,
-) {
-    report.checkpoints += 1;
-    let mut wrong = |detail: String| {
-        let size = checkpoint.tree_size;
-        report.add(finding(
-            Check::BrokenCheckpoint,
-            checkpoint.epoch,
-            Some(size.saturating_sub(1)),
-            format!("checkpoint of tree size {size}: {detail}"),
-        ));
-    };
-    let Some(epoch) = epoch else {
-        wrong("its epoch is missing from audit.epochs".to_owned());
-        return;
-    };
-    match checkpoint.chain_after(previous, &epoch.origin) {
-        Ok(chain) if chain == checkpoint.chain => {}
-        _ => wrong("its chain does not follow from the checkpoint before, its time and its root: one of them was changed or removed".to_owned()),
-    }
-    if let Some(before) = before.and_then(|before| before.last())
-        && (before.sealed_at > checkpoint.sealed_at
-            || before.horizon.next_xid > checkpoint.horizon.next_xid
-            || before.horizon.last_event_id > checkpoint.horizon.last_event_id)
-    {
-        wrong(
-            "its time, transaction id or event id is before that of the checkpoint before"
-                .to_owned(),
-        );
-    }
-}
-
-fn check_epochs(
-    epochs: &[Epoch],
-    checkpoints: &HashMap<i32, Vec<Checkpoint>>,
-    report: &mut Report,
-) {
-    for (position, epoch) in epochs.iter().enumerate() {
-        if !checkpoints.contains_key(&epoch.epoch) {
-            let detail = format!("epoch {} has no checkpoint left", epoch.epoch);
-            report.add(finding(
-                Check::BrokenCheckpoint,
-                epoch.epoch,
-                Some(0),
-                detail,
-            ));
-        }
-        if epochs[..position]
-            .iter()
-            .any(|other| other.origin == epoch.origin)
-        {
-            let detail = format!("two epochs have the origin {}", epoch.origin);
-            report.add(finding(Check::TwoTrees, epoch.epoch, None, detail));
-        }
     }
 }
 
@@ -193,10 +157,12 @@ impl<'a> EpochWalk<'a> {
         }
     }
 
-    fn run(mut self) -> Result<()> {
+    fn run(mut self, since: u64) -> Result<()> {
+        self.resume(since)?;
+        let start = self.size();
         let tree = self.tree;
         let mut hole = false;
-        tree.each_tile(0, 0, |tile| {
+        tree.each_tile(0, start / WIDTH_U64, |tile| {
             if tile.index != self.size() / WIDTH_U64 {
                 self.lost_leaves(tile.index * WIDTH_U64);
                 hole = true;
@@ -204,7 +170,8 @@ impl<'a> EpochWalk<'a> {
             }
             self.report.tiles += 1;
             self.check_shape(&tile);
-            for hash in &tile.hashes {
+            let known = self.known();
+            for hash in tile.hashes.iter().skip(known) {
                 self.push(*hash)?;
             }
             if tile.hashes.len() != usize::from(WIDTH) {
@@ -215,13 +182,56 @@ impl<'a> EpochWalk<'a> {
             Ok(true)
         })?;
         if !hole {
-            for hash in tree.edge(self.size()).hashes {
+            let known = self.known();
+            let edge = tree.edge(self.size() - known as u64);
+            for hash in edge.hashes.into_iter().skip(known) {
                 self.push(hash)?;
             }
         }
         self.check_end();
-        self.report.leaves += self.size();
+        self.report.leaves += self.size() - start;
         Ok(())
+    }
+
+    /// Begins with the tree of the last checkpoint up to this size, as the stored tiles have it: its root has to be the checkpoint's.
+    fn resume(&mut self, since: u64) -> Result<()> {
+        let before = |known: &&Checkpoint| known.tree_size <= since;
+        let sizes = self.checkpoints.iter().take_while(before);
+        let size = sizes.last().map_or(0, |last| last.tree_size);
+        let mut levels = Vec::new();
+        for level in 0u8..8 {
+            let hashes = size.unbounded_shr(HEIGHT * u32::from(level));
+            if hashes == 0 {
+                break;
+            }
+            // below 256
+            let width = u16::try_from(hashes % WIDTH_U64).unwrap_or_default();
+            let mut found = Vec::new();
+            if width > 0 {
+                let index = hashes / WIDTH_U64;
+                found = self.tree.tile(Tile {
+                    level,
+                    index,
+                    width,
+                })?;
+                found.truncate(usize::from(width));
+            }
+            levels.push(found);
+        }
+        // Where hashes are gone, from the first leaf on: then it is seen which.
+        if let Ok(frontier) = Frontier::from_edge(size, &levels) {
+            self.frontier = frontier;
+            self.levels = levels;
+            let behind = |known: &Checkpoint| known.tree_size < size;
+            self.next = self.checkpoints.partition_point(behind);
+            self.check_checkpoints();
+        }
+        Ok(())
+    }
+
+    /// How many leaves of the tile that is not yet full are in the tree already.
+    fn known(&self) -> usize {
+        usize::try_from(self.size() % WIDTH_U64).unwrap_or_default()
     }
 
     fn size(&self) -> u64 {
@@ -283,6 +293,9 @@ impl<'a> EpochWalk<'a> {
     fn check_shape(&mut self, tile: &StoredTile) {
         if tile.hashes.len() != usize::from(WIDTH) || tile.event_ids.len() != tile.hashes.len() {
             self.altered(0, tile.index, "it has not 256 hashes and 256 event ids");
+        }
+        if !tile.event_ids.iter().all(|id| is_event_id(*id)) {
+            self.altered(0, tile.index, "it names an id that no event gets");
         }
         let (lowest, highest) = (tile.event_ids.iter().min(), tile.event_ids.iter().max());
         if tile.bounds != lowest.copied().zip(highest.copied()) {
@@ -353,30 +366,4 @@ impl<'a> EpochWalk<'a> {
             ));
         }
     }
-}
-
-fn check_signatures(
-    snapshot: &Snapshot,
-    epoch: &Epoch,
-    checkpoints: &[Checkpoint],
-    trusted: &[VerifierKey],
-    report: &mut Report,
-) -> Result<()> {
-    Signatures::open()?.each(snapshot, epoch.epoch, |tree_size, line| {
-        report.signatures += 1;
-        let position =
-            checkpoints.binary_search_by_key(&tree_size, |checkpoint| checkpoint.tree_size);
-        let wrong = match position {
-            Err(_) => Some("there is no checkpoint of this size".to_owned()),
-            Ok(position) => {
-                signing::check(&checkpoints[position], &epoch.origin, line, trusted).err()
-            }
-        };
-        if let Some(wrong) = wrong {
-            let detail = format!("signature of the checkpoint of tree size {tree_size}: {wrong}");
-            let leaf = Some(tree_size.saturating_sub(1));
-            report.add(finding(Check::BadSignature, epoch.epoch, leaf, detail));
-        }
-    });
-    Ok(())
 }

@@ -3,10 +3,13 @@
 //! The work is cut by event ids, not by leaves: a part is the rows of a range of ids and the leaves of the same ids. So each row
 //! and each leaf belongs to exactly one part, whatever order they stand in, and parts can be verified side by side.
 
+use super::checkpoints::goes_on;
+use super::extent::{Extent, is_event_id};
 use super::report::{Check, Finding, Report};
+use super::rows::{self, Piece, Tally};
 use crate::error::Result;
 use crate::ledger::checkpoint::{Checkpoint, Epoch};
-use crate::ledger::events::Events;
+use crate::ledger::events::{Events, Partition};
 use crate::ledger::incarnation::Incarnation;
 use crate::ledger::leaf::{Leaf, LeafMaker, at};
 use crate::ledger::tree::Tree;
@@ -23,9 +26,15 @@ const TILES_PER_PART: usize = 64;
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Job {
     pub parts: Vec<Part>,
+    /// Blocks of the partitions, whose rows are counted: in a whole verification alone.
+    pub pieces: Vec<Piece>,
     expected: Expected,
+    /// Epochs, and the first leaf behind their full tiles.
+    edges: Vec<(i32, u64)>,
     /// Leaves of the last epoch before this one are not hashed.
-    since: Option<(i32, u64)>,
+    pub since: Option<(i32, u64)>,
+    /// Of the tallies.
+    key: u64,
 }
 
 /// A range of event ids, both ends included, and the tiles that may hold leaves of it.
@@ -55,20 +64,33 @@ pub struct Scope {
     pub to_event: Option<i64>,
     /// Leaves from this tree size of the last epoch on.
     pub since: Option<u64>,
+    /// About so many of the parts, from 0 to 1.
+    pub sample: Option<f64>,
+}
+
+impl Scope {
+    fn is_whole(&self) -> bool {
+        (self.from_event, self.to_event, self.since).eq(&(None, None, None))
+            && self.sample.is_none()
+    }
 }
 
 impl Job {
     /// Cuts the log into parts.
     pub fn new(
         snapshot: &Snapshot,
+        events: &Events,
         epochs: &[Epoch],
         last: Option<&Checkpoint>,
         scope: Scope,
     ) -> Result<Self> {
         let mut tiles = Vec::new();
-        for epoch in epochs {
-            Tree::open(epoch.epoch, snapshot)?.each_bounds(|index, lowest, highest| {
-                tiles.push((lowest, highest, epoch.epoch, index));
+        let extents = Extent::of_all(snapshot, epochs)?;
+        for extent in &extents {
+            Tree::open(extent.epoch, snapshot)?.each_bounds(|index, lowest, highest| {
+                if index < extent.full_tiles {
+                    tiles.push((lowest, highest, extent.epoch, index));
+                }
             });
         }
         tiles.sort_unstable();
@@ -80,8 +102,7 @@ impl Job {
             .collect();
         starts.dedup();
         let lowest = scope.from_event.unwrap_or(i64::MIN);
-        // i64::MAX itself is beyond what a sequence hands out.
-        let highest = scope.to_event.unwrap_or(i64::MAX - 1);
+        let highest = scope.to_event.unwrap_or(i64::MAX);
         starts.retain(|start| (lowest..=highest).contains(start) && *start > lowest);
         let since = scope
             .since
@@ -116,16 +137,42 @@ impl Job {
                 position > last || part.tiles.iter().any(|tile| *tile >= (epoch, first))
             });
         }
+        if let Some(sample) = scope.sample {
+            // The upper half is random enough, and a number that f64 has.
+            parts.retain(|_| f64::from((random() >> 32) as u32) <= sample * f64::from(u32::MAX));
+        }
+        let whole = scope.is_whole();
         Ok(Self {
             parts,
+            pieces: if whole {
+                rows::pieces(events.partitions())
+            } else {
+                Vec::new()
+            },
             expected: Expected::of(snapshot, epochs, last)?,
+            edges: extents.iter().map(|e| (e.epoch, e.edge())).collect(),
             since,
+            key: random(),
         })
     }
 
-    /// Verifies one part.
-    pub fn verify(&self, part: &Part, work: &mut Work<'_>, report: &mut Report) -> Result<()> {
-        let mut leaves = work.leaves(part, self.since)?;
+    /// How many pieces of work there are.
+    pub fn count(&self) -> usize {
+        self.pieces.len() + self.parts.len()
+    }
+
+    /// Does one of them.
+    pub fn verify(&self, number: usize, work: &mut Work, report: &mut Report) -> Result<()> {
+        if let Some(piece) = self.pieces.get(number) {
+            rows::tally(piece, self.key, work, report);
+        } else if let Some(part) = self.parts.get(number - self.pieces.len()) {
+            self.verify_part(part, work, report)?;
+        }
+        Ok(())
+    }
+
+    fn verify_part(&self, part: &Part, work: &mut Work, report: &mut Report) -> Result<()> {
+        let mut leaves = work.leaves(part, self)?;
         leaves.sort_unstable_by_key(|leaf| leaf.event_id);
         for pair in leaves.windows(2) {
             if let [a, b] = pair
@@ -142,30 +189,28 @@ impl Job {
             events,
             maker,
         } = work;
-        let mut next = 0;
-        let mut last_id = i64::MIN;
-        events.each(snapshot, part.from, part.to.saturating_add(1), |row| {
-            let event_id = row.int8(at::EVENT_ID).unwrap_or_default();
-            if event_id < last_id {
-                // The next partition.
-                next = 0;
+        for partition in events.partitions() {
+            let mut scan = partition.scan(snapshot, part.from, part.to);
+            let mut tally = Tally::default();
+            let mut next = 0;
+            let mut visit = |row: Fields<'_>| {
+                let event_id = row.int8(at::EVENT_ID).unwrap_or_default();
+                let is_before = |leaf: &Wanted| leaf.event_id < event_id;
+                while leaves.get(next).is_some_and(is_before) {
+                    next += 1;
+                }
+                let leaf = leaves.get_mut(next);
+                match leaf.filter(|leaf| leaf.event_id == event_id) {
+                    Some(expected) => compare(&row, expected, partition, maker, report),
+                    None => self.without_leaf(&row, event_id, partition, maker, report),
+                }
+            };
+            while scan.next(&mut visit).is_some() {
+                tally.add(scan.place(), self.key);
             }
-            last_id = event_id;
-            while leaves
-                .get(next)
-                .is_some_and(|leaf| leaf.event_id < event_id)
-            {
-                next += 1;
-            }
-            match leaves
-                .get_mut(next)
-                .filter(|leaf| leaf.event_id == event_id)
-            {
-                Some(expected) => compare(row, expected, maker, report),
-                None => self.without_leaf(row, event_id, maker, report),
-            }
-            Ok(())
-        })?;
+            drop(scan);
+            report.tally(partition.table.oid().to_u32(), tally.negative());
+        }
         for leaf in leaves.iter().filter(|leaf| !leaf.seen && leaf.in_scope) {
             report.add(leaf.finding(
                 Check::MissingEvent,
@@ -179,6 +224,7 @@ impl Job {
         &self,
         row: &Fields<'_>,
         event_id: i64,
+        partition: &Partition,
         maker: &mut LeafMaker,
         report: &mut Report,
     ) {
@@ -192,7 +238,9 @@ impl Job {
         let was_sealed = sealed.has_ended(xact_id)
             && expected.in_progress.binary_search(&xact_id).is_err()
             && expected.up_to.is_none_or(|up_to| event_id <= up_to);
-        let why = if was_sealed {
+        let why = if !is_event_id(event_id) {
+            Some("its id is one that no event gets")
+        } else if was_sealed {
             Some(
                 "it stands in no tree, although its transaction had ended when the last seal was made",
             )
@@ -212,6 +260,7 @@ impl Job {
             });
         } else {
             report.unsealed += 1;
+            check_place(row, event_id, None, partition, report);
             if let Some(error) = maker.leaf(row).malformed {
                 report.add(malformed(event_id, None, None, &error.to_string(), row));
             }
@@ -226,11 +275,7 @@ impl Expected {
         };
         // A standby is the incarnation that its primary is.
         let current = Incarnation::current(snapshot)?;
-        let goes_on = match (current, epoch.incarnation) {
-            (Some(current), Some(known)) => current.continues(&known),
-            (None, _) => true,
-            (Some(_), None) => false,
-        };
+        let goes_on = goes_on(current.as_ref(), epoch);
         let ended = &last.horizon.ended;
         Ok(Self {
             xmin: ended.xmin,
@@ -266,15 +311,32 @@ impl Wanted {
 }
 
 /// What a process needs to verify parts.
-pub struct Work<'a> {
-    pub snapshot: &'a Snapshot,
+pub struct Work {
+    pub snapshot: Snapshot,
     pub events: Events,
     pub maker: LeafMaker,
 }
 
-impl Work<'_> {
+impl Work {
+    /// Opens the log.
+    pub fn open() -> Result<Self> {
+        // In this order: see there.
+        let events = Events::open()?;
+        Ok(Self::with(Snapshot::latest(), events))
+    }
+
+    /// With a snapshot that was taken before, when the partitions were locked.
+    pub fn with(snapshot: Snapshot, events: Events) -> Self {
+        Self {
+            snapshot,
+            events,
+            maker: LeafMaker::new(),
+        }
+    }
+
     /// The leaves of a part's event ids.
-    fn leaves(&self, part: &Part, since: Option<(i32, u64)>) -> Result<Vec<Wanted>> {
+    fn leaves(&self, part: &Part, job: &Job) -> Result<Vec<Wanted>> {
+        let since = job.since;
         let mut found = Vec::new();
         let mut add = |epoch: i32, first: u64, hashes: &[Hash], ids: &[i64]| {
             for ((event_id, hash), index) in ids.iter().zip(hashes).zip(first..) {
@@ -293,7 +355,7 @@ impl Work<'_> {
         let mut open: Option<(i32, Tree<'_>)> = None;
         for (epoch, index) in &part.tiles {
             if open.as_ref().is_none_or(|(number, _)| number != epoch) {
-                open = Some((*epoch, Tree::open(*epoch, self.snapshot)?));
+                open = Some((*epoch, Tree::open(*epoch, &self.snapshot)?));
             }
             if let Some((_, tree)) = &open
                 && let Some(tile) = tree.full_tile(0, *index)?
@@ -306,15 +368,21 @@ impl Work<'_> {
                 );
             }
         }
-        for epoch in Epoch::all(self.snapshot)? {
-            Tree::open(epoch.epoch, self.snapshot)?
-                .each_edge_row(|row| add(epoch.epoch, row.first, &row.hashes, &row.event_ids));
+        for (epoch, first) in &job.edges {
+            let edge = Tree::open(*epoch, &self.snapshot)?.edge(*first);
+            add(*epoch, *first, &edge.hashes, &edge.event_ids);
         }
         Ok(found)
     }
 }
 
-fn compare(row: &Fields<'_>, expected: &mut Wanted, maker: &mut LeafMaker, report: &mut Report) {
+fn compare(
+    row: &Fields<'_>,
+    expected: &mut Wanted,
+    partition: &Partition,
+    maker: &mut LeafMaker,
+    report: &mut Report,
+) {
     if expected.seen {
         report.events += 1;
         report.add(expected.finding(
@@ -328,6 +396,8 @@ fn compare(row: &Fields<'_>, expected: &mut Wanted, maker: &mut LeafMaker, repor
         return;
     }
     report.events += 1;
+    let leaf = (expected.epoch, expected.index);
+    check_place(row, expected.event_id, Some(leaf), partition, report);
     let Leaf {
         data,
         malformed: error,
@@ -345,6 +415,29 @@ fn compare(row: &Fields<'_>, expected: &mut Wanted, maker: &mut LeafMaker, repor
             &error.to_string(),
             row,
         ));
+    }
+}
+
+/// Whether queries for the row's time find it.
+fn check_place(
+    row: &Fields<'_>,
+    event_id: i64,
+    leaf: Option<(i32, u64)>,
+    partition: &Partition,
+    report: &mut Report,
+) {
+    let occurred_at = row.int8(at::OCCURRED_AT).unwrap_or_default();
+    if !partition.is_for(occurred_at) {
+        report.add(Finding {
+            check: Check::AlteredEvent,
+            epoch: leaf.map(|leaf| leaf.0),
+            event_id: Some(event_id),
+            leaf_index: leaf.map(|leaf| leaf.1),
+            detail: format!(
+                "the row lies in the partition of another time, where queries by its time miss it; {}",
+                describe(row)
+            ),
+        });
     }
 }
 
@@ -368,7 +461,7 @@ fn malformed(
 }
 
 /// What a row says now of the row it is about: where an investigator looks next.
-fn describe(row: &Fields<'_>) -> String {
+pub fn describe(row: &Fields<'_>) -> String {
     let text = |number: usize| row.bytes(number).map(String::from_utf8_lossy);
     let table = match (text(at::SCHEMA_NAME), text(at::TABLE_NAME)) {
         (Some(schema), Some(table)) => format!(" table {schema}.{table},"),
@@ -378,4 +471,11 @@ fn describe(row: &Fields<'_>) -> String {
     let by = text(at::SESSION_USER_NAME).unwrap_or_default();
     let xact_id = row.int8(at::XACT_ID).unwrap_or_default();
     format!("the row says:{table}{key} by {by}, transaction {xact_id}")
+}
+
+/// A random number; a generator that fails gives 0: then a sample is all.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    crate::pg::context_source::random_bytes(&mut bytes);
+    u64::from_ne_bytes(bytes)
 }

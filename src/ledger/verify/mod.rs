@@ -6,13 +6,15 @@
 #![allow(clippy::type_complexity)] // rows of functions have to be spelled out for pgrx
 
 mod chain;
+mod checkpoints;
 mod events;
+mod extent;
 mod parallel;
 mod report;
+mod rows;
+mod signatures;
 
 use super::checkpoint::{Checkpoints, Epoch};
-use super::events::Events;
-use super::leaf::LeafMaker;
 use super::sealed;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::role::ActAsSuperuser;
@@ -44,11 +46,16 @@ fn verify_chain() -> TableIterator<
         name!(detail, Option<String>),
     ),
 > {
+    TableIterator::new(or_raise(run_chain()))
+}
+
+fn run_chain() -> Result<Vec<Row>> {
     let _superuser = ActAsSuperuser::new();
-    let snapshot = Snapshot::latest();
+    let work = Work::open()?;
+    let epochs = Epoch::all(&work.snapshot)?;
     let mut report = Report::default();
-    or_raise(chain::verify(&snapshot, &mut report));
-    TableIterator::new(or_raise(rows(&snapshot, report, false)))
+    chain::verify(&work.snapshot, &work.events, &epochs, None, &mut report)?;
+    rows(&work.snapshot, report, false)
 }
 
 /// `audit.verify(from_event, to_event, since_size, sample, workers)`.
@@ -74,12 +81,16 @@ fn verify(
         from_event,
         to_event,
         since: since_size.map(|size| size.max(0).cast_unsigned()),
+        sample,
     };
-    TableIterator::new(or_raise(run(scope, sample, workers.unwrap_or(0))))
+    TableIterator::new(or_raise(run(scope, workers.unwrap_or(0))))
 }
 
-fn run(scope: Scope, sample: Option<f64>, workers: i32) -> Result<Vec<Row>> {
-    if sample.is_some_and(|sample| !(0.0..=1.0).contains(&sample)) {
+fn run(scope: Scope, workers: i32) -> Result<Vec<Row>> {
+    if scope
+        .sample
+        .is_some_and(|sample| !(0.0..=1.0).contains(&sample))
+    {
         return Err(AttestError::new(
             SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
             "a sample is between 0 and 1",
@@ -87,29 +98,18 @@ fn run(scope: Scope, sample: Option<f64>, workers: i32) -> Result<Vec<Row>> {
         .hint("sample => 0.01 verifies about one event in a hundred."));
     }
     let _superuser = ActAsSuperuser::new();
-    let events = Events::open()?;
-    let snapshot = Snapshot::latest();
-    let epochs = Epoch::all(&snapshot)?;
-    let last = Checkpoints::open()?.last(&snapshot, None);
-    let mut job = Job::new(&snapshot, &epochs, last.as_ref(), scope)?;
-    if let Some(sample) = sample {
-        job.parts.retain(|_| rand() < sample);
-    }
-    let work = Work {
-        snapshot: &snapshot,
-        events,
-        maker: LeafMaker::new(),
-    };
-    let report = parallel::run(&job, work, workers)?;
-    rows(&snapshot, report, true)
+    let (epochs, job, mut work) = open(scope)?;
+    let report = parallel::run(&job, &epochs, &mut work, workers)?;
+    rows(&work.snapshot, report, true)
 }
 
-/// A random number from 0 to 1.
-fn rand() -> f64 {
-    let mut bytes = [0; 4];
-    // A failing generator gives zeroes: then all is verified.
-    crate::pg::context_source::random_bytes(&mut bytes);
-    f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)
+/// Opens the log and cuts it up.
+fn open(scope: Scope) -> Result<(Vec<Epoch>, Job, Work)> {
+    let work = Work::open()?;
+    let epochs = Epoch::all(&work.snapshot)?;
+    let last = Checkpoints::open()?.last(&work.snapshot, None);
+    let job = Job::new(&work.snapshot, &work.events, &epochs, last.as_ref(), scope)?;
+    Ok((epochs, job, work))
 }
 
 /// `audit.verify_event(event_id)`.
@@ -132,29 +132,19 @@ fn verify_event(
 
 fn verify_one(event_id: i64) -> Result<Vec<Row>> {
     let _superuser = ActAsSuperuser::new();
-    let events = Events::open()?;
-    let snapshot = Snapshot::latest();
-    let epochs = Epoch::all(&snapshot)?;
-    let last = Checkpoints::open()?.last(&snapshot, None);
-    let scope = Scope {
+    let (_, job, mut work) = open(Scope {
         from_event: Some(event_id),
         to_event: Some(event_id),
-        since: None,
-    };
-    let job = Job::new(&snapshot, &epochs, last.as_ref(), scope)?;
+        ..Scope::default()
+    })?;
     let mut report = Report::default();
-    let mut work = Work {
-        snapshot: &snapshot,
-        events,
-        maker: LeafMaker::new(),
-    };
-    for part in &job.parts {
-        job.verify(part, &mut work, &mut report)?;
+    for number in 0..job.count() {
+        job.verify(number, &mut work, &mut report)?;
     }
-    for leaf in sealed::find(&snapshot, event_id)? {
-        chain::verify_leaf(&snapshot, event_id, &leaf, &mut report)?;
+    for leaf in sealed::find(&work.snapshot, event_id)? {
+        chain::verify_leaf(&work.snapshot, event_id, &leaf, &mut report)?;
     }
-    rows(&snapshot, report, true)
+    rows(&work.snapshot, report, true)
 }
 
 /// The lines of a report.

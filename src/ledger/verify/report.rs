@@ -1,43 +1,9 @@
 //! What verification found.
 
+use super::rows::Tally;
+pub use attest_log::finding::{Check, LISTED};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// What can be found; its name is the result's `check_name`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub enum Check {
-    /// The row is not what was sealed.
-    AlteredEvent,
-    /// The leaf's row is gone.
-    MissingEvent,
-    /// The row stands in no tree although its transaction was sealed, or stands there twice.
-    ForgedEvent,
-    /// The row is not one that `pg_attest` wrote.
-    MalformedEvent,
-    /// Hashes that do not fit those above or below them, or that are gone.
-    AlteredTile,
-    /// A checkpoint that does not fit the tree, or the checkpoint before it.
-    BrokenCheckpoint,
-    /// A signature by a trusted key that does not hold.
-    BadSignature,
-    /// Two epochs of one origin, or one event with two leaves.
-    TwoTrees,
-}
-
-impl Check {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AlteredEvent => "altered event",
-            Self::MissingEvent => "missing event",
-            Self::ForgedEvent => "forged event",
-            Self::MalformedEvent => "malformed event",
-            Self::AlteredTile => "altered tile",
-            Self::BrokenCheckpoint => "broken checkpoint",
-            Self::BadSignature => "bad signature",
-            Self::TwoTrees => "two trees",
-        }
-    }
-}
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,9 +14,6 @@ pub struct Finding {
     pub leaf_index: Option<u64>,
     pub detail: String,
 }
-
-/// How many findings of each kind are listed; the rest is counted.
-pub const LISTED: u64 = 1000;
 
 /// All that was found, and how much was looked at.
 #[derive(Default, Debug, Serialize, Deserialize)]
@@ -63,6 +26,8 @@ pub struct Report {
     pub signatures: u64,
     pub findings: Vec<Finding>,
     counts: BTreeMap<Check, u64>,
+    /// By partition, its rows in its blocks less those in its index.
+    tallies: BTreeMap<u32, Tally>,
 }
 
 impl Report {
@@ -72,6 +37,17 @@ impl Report {
         if *count <= LISTED {
             self.findings.push(finding);
         }
+    }
+
+    /// Adds to a partition's tally.
+    pub fn tally(&mut self, partition: u32, tally: Tally) {
+        self.tallies.entry(partition).or_default().plus(tally);
+    }
+
+    /// Whether a partition has as many rows in its blocks as in its index.
+    pub fn is_even(&self, partition: u32) -> bool {
+        let tally = self.tallies.get(&partition).copied();
+        tally.unwrap_or_default() == Tally::default()
     }
 
     /// Takes over what another part of the same verification found.
@@ -86,6 +62,9 @@ impl Report {
             *self.counts.entry(check).or_default() += count;
         }
         self.findings.extend(other.findings);
+        for (partition, tally) in other.tallies {
+            self.tally(partition, tally);
+        }
     }
 
     /// The findings in the order of their leaves, as many as are listed.

@@ -29,6 +29,9 @@ pub enum Purpose {
     Bench,
 }
 
+/// The oldest PostgreSQL that the extension is for.
+const OLDEST: u16 = 15;
+
 /// A tool set that is ready for one PostgreSQL major.
 pub struct Workshop {
     pub layout: Layout,
@@ -58,6 +61,14 @@ impl Workshop {
         };
         workshop.write_pgrx_home()?;
         Ok(workshop)
+    }
+
+    /// The bin folder of the oldest private PostgreSQL below this major that the extension is installed in, to upgrade from.
+    pub fn older(&self) -> Option<PathBuf> {
+        let majors = OLDEST..self.major;
+        majors
+            .filter_map(|major| postgres::installed(&self.layout, major, self.purpose))
+            .find(|bindir| bindir.join("../lib/pg_attest.so").exists())
     }
 
     pub fn pg_config(&self) -> PathBuf {

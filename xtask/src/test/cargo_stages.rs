@@ -109,6 +109,10 @@ fn live_tests(
     if let Some(python) = python {
         command.env("PG_ATTEST_PYTHON", python);
     }
+    match workshop.older() {
+        Some(bindir) => command.env("PG_ATTEST_OLD_BINDIR", bindir),
+        None => command.env_remove("PG_ATTEST_OLD_BINDIR"),
+    };
     match workshop.layout.user.name() {
         Some(name) => command.env("PG_ATTEST_RUNAS", name),
         None => command.env_remove("PG_ATTEST_RUNAS"),

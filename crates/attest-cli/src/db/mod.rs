@@ -16,7 +16,7 @@ pub use reader::{DbReader, Tiles};
 use crate::source::{Epoch, Line, Sealed, Source, Stranger};
 use anyhow::{Context, Result, ensure};
 use attest_log::Hash;
-use attest_log::checkpoint::Checkpoint;
+use attest_log::checkpoint::{Checkpoint, horizon};
 use attest_log::encoding::unix_micros;
 use attest_log::note::{Note, Signature};
 use postgres::Client;
@@ -132,7 +132,8 @@ impl Source for Database {
     fn checkpoints(&mut self, epoch: u32) -> Result<impl Iterator<Item = Result<Line>>> {
         // A signature without a checkpoint comes as a row without a chain.
         let copy = format!(
-            "COPY (SELECT coalesce(c.tree_size, s.tree_size), c.sealed_at, c.root, c.chain, s.line
+            "COPY (SELECT coalesce(c.tree_size, s.tree_size), c.sealed_at, c.root, c.chain, s.line,
+               c.last_event_id, c.next_xid, c.snapshot::pg_catalog.text
              FROM (SELECT * FROM audit.checkpoints WHERE epoch = {epoch}) c
              FULL JOIN (SELECT * FROM audit.checkpoint_signatures WHERE epoch = {epoch}) s USING (tree_size)
              ORDER BY 1) TO STDOUT (FORMAT binary)"
@@ -155,7 +156,7 @@ impl Source for Database {
             };
             let why = match row.bytes(2) {
                 Some([1]) => Some(said(
-                    "it stands in no tree, although its transaction had ended when the last seal was made",
+                    "it stands in no tree, although its transaction had ended when the last seal was made, or its id is one that no event gets",
                 )),
                 _ => None,
             };
@@ -171,11 +172,15 @@ impl Source for Database {
 
 /// Events without a leaf, and whether the last seal should have given them one.
 const STRANGERS: &str = "COPY (
-    WITH leaf AS (
-        SELECT unnest(event_ids) AS event_id FROM audit.tiles WHERE level = 0
-        UNION ALL SELECT unnest(event_ids) FROM audit.tree_edge),
+    WITH tree AS (SELECT epoch, max(tree_size) AS size FROM audit.checkpoints GROUP BY epoch),
+    leaf AS (
+        SELECT unnest(event_ids) AS event_id FROM audit.tiles JOIN tree USING (epoch)
+        WHERE level = 0 AND tile_index BETWEEN 0 AND size / 256 - 1
+        UNION ALL SELECT unnest(event_ids) FROM audit.tree_edge JOIN tree USING (epoch)
+        WHERE first_leaf BETWEEN size / 256 * 256 AND size - 1),
     last AS (SELECT snapshot FROM audit.checkpoints ORDER BY epoch DESC, tree_size DESC LIMIT 1)
-    SELECT e.event_id, e.xact_id, pg_catalog.pg_visible_in_snapshot(e.xact_id, last.snapshot)
+    SELECT e.event_id, e.xact_id, coalesce(pg_catalog.pg_visible_in_snapshot(e.xact_id, last.snapshot), false)
+        OR e.event_id <= 0 OR e.event_id = 9223372036854775807
     FROM audit.audit_events e LEFT JOIN last ON true
     WHERE NOT EXISTS (SELECT FROM leaf WHERE leaf.event_id = e.event_id)
 ) TO STDOUT (FORMAT binary)";
@@ -206,6 +211,11 @@ impl<R: std::io::Read> Checkpoints<R> {
                 (true, Some(root), Some(chain)) => Line::Checkpoint(Sealed {
                     tree_size: size,
                     time: unix_micros(row.i64(1)?),
+                    horizon: horizon(
+                        row.i64(5)?,
+                        row.i64(6)?.cast_unsigned(),
+                        &String::from_utf8_lossy(row.bytes(7).unwrap_or_default()),
+                    ),
                     root,
                     chain,
                     signatures: line.into_iter().collect(),

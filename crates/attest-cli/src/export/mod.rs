@@ -215,6 +215,7 @@ fn epoch(
 struct CheckpointLine {
     tree_size: u64,
     sealed_at: i64,
+    horizon: String,
     root: String,
     chain: String,
 }
@@ -244,6 +245,7 @@ fn checkpoints(database: &mut Database, epoch: u32, path: &Path, had: u64) -> Re
             let line = CheckpointLine {
                 tree_size: sealed.tree_size,
                 sealed_at: sealed.time,
+                horizon: BASE64_STANDARD.encode(sealed.horizon),
                 root: BASE64_STANDARD.encode(sealed.root),
                 chain: BASE64_STANDARD.encode(sealed.chain),
             };

@@ -1,11 +1,12 @@
 //! The chain of checkpoints and their signatures, read side by side and cut into segments.
 
 use super::report::{Check, Finding, Report};
-use super::segment::{Claim, Link};
+use super::segment::Claim;
 use crate::source::{Line, SEGMENT, Sealed};
 use anyhow::Result;
 use attest_log::Hash;
 use attest_log::checkpoint::Checkpoint;
+use attest_log::epoch::EpochEnd;
 use std::iter::Peekable;
 
 /// What is to be compared when the tree has a size.
@@ -35,7 +36,7 @@ pub struct Chain<'a, L: Iterator> {
 }
 
 impl<'a, L: Iterator<Item = Result<Line>>> Chain<'a, L> {
-    pub fn new(epoch: u32, head: &'a Checkpoint, link: Option<&Link>, lines: L) -> Self {
+    pub fn new(epoch: u32, head: &'a Checkpoint, link: Option<&EpochEnd>, lines: L) -> Self {
         Self {
             epoch,
             head,
@@ -95,6 +96,10 @@ impl<'a, L: Iterator<Item = Result<Line>>> Chain<'a, L> {
         report: &mut Report,
     ) {
         let size = sealed.tree_size;
+        if size == 0 {
+            let why = "it is of no tree: there is none without leaves";
+            report.add(self.finding(Some(size), why.to_owned()));
+        }
         let checkpoint = match Checkpoint::new(self.head.origin(), size, sealed.root) {
             Ok(checkpoint) => checkpoint,
             Err(error) => {
@@ -102,8 +107,8 @@ impl<'a, L: Iterator<Item = Result<Line>>> Chain<'a, L> {
                 return;
             }
         };
-        if checkpoint.chain(&self.previous, sealed.time) != sealed.chain {
-            let why = "its chain does not follow from the checkpoint before, its time and its root: one of them was changed or removed";
+        if checkpoint.chain(&self.previous, sealed.time, &sealed.horizon) != sealed.chain {
+            let why = "its chain does not follow from the checkpoint before, its time, its horizon and its root: one of them was changed or removed";
             report.add(self.finding(Some(size), why.to_owned()));
         }
         if self
@@ -114,7 +119,7 @@ impl<'a, L: Iterator<Item = Result<Line>>> Chain<'a, L> {
             let why = "its size or its time is before that of the checkpoint before";
             report.add(self.finding(Some(size), why.to_owned()));
         }
-        if size > self.head.size() {
+        if size > self.head.size() || size > i64::MAX.cast_unsigned() {
             let why = format!(
                 "it is beyond the newest checkpoint, of {} leaves",
                 self.head.size()
@@ -138,7 +143,7 @@ impl<'a, L: Iterator<Item = Result<Line>>> Chain<'a, L> {
     }
 
     /// What is left when all segments are through, and what the next epoch must be bound to.
-    pub fn finish(mut self, report: &mut Report) -> Result<Link> {
+    pub fn finish(mut self, report: &mut Report) -> Result<EpochEnd> {
         let mut sink = (Vec::new(), Vec::new());
         while let Some(line) = self.lines.next() {
             self.line(line?, &mut sink, report);
@@ -149,7 +154,7 @@ impl<'a, L: Iterator<Item = Result<Line>>> Chain<'a, L> {
             let why = "it is the newest one, but the chain of checkpoints does not end with it";
             report.add(self.finding(Some(self.head.size()), why.to_owned()));
         }
-        Ok(Link {
+        Ok(EpochEnd {
             epoch: self.epoch,
             checkpoint: self.head.clone(),
             chain: self.previous,

@@ -2,13 +2,14 @@
 
 use super::checkpoints::{Anchor, Chain, Kind};
 use super::report::{Check, EpochReport, Finding, Report, Signed};
-use super::segment::{self, Before, Claim, Done, Job, Link, Scope, fold};
+use super::segment::{self, Before, Claim, Done, Job, Scope, fold};
 use crate::progress::Progress;
 use crate::source::{Reader, SEGMENT, Source};
 use anyhow::{Context, Result};
 use attest_log::Hash;
 use attest_log::checkpoint::Checkpoint;
 use attest_log::encoding::Encoder;
+use attest_log::epoch::EpochEnd;
 use attest_log::note::{Note, VerifierKey};
 use attest_log::tile::Tile;
 use attest_log::tree::{Frontier, root_of};
@@ -24,7 +25,7 @@ pub struct Walk<'a> {
     pub keys: &'a [VerifierKey],
     /// Kept from earlier; ascending.
     pub against: Vec<Checkpoint>,
-    pub link: Option<Link>,
+    pub link: Option<EpochEnd>,
     pub must_be_signed: bool,
     pub progress: &'a Progress,
 }
@@ -36,7 +37,7 @@ impl Walk<'_> {
         source: &mut S,
         readers: &mut [S::Reader],
         report: &mut Report,
-    ) -> Result<Option<Link>> {
+    ) -> Result<Option<EpochEnd>> {
         for reader in readers.iter_mut() {
             reader.open(self.number)?;
         }

@@ -11,14 +11,15 @@ mod segment;
 mod signatures;
 mod tiles;
 
-pub use report::{Check, Finding, Report};
+pub use attest_log::finding::Check;
+pub use report::{Finding, Report};
 
 use crate::progress::Progress;
 use crate::source::Source;
 use anyhow::Result;
 use attest_log::checkpoint::Checkpoint;
+use attest_log::epoch::EpochEnd;
 use attest_log::note::{Note, VerifierKey};
-use segment::Link;
 use std::time::Instant;
 
 /// How to verify.
@@ -55,7 +56,7 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
         .iter()
         .filter_map(|epoch| head(&epoch.as_ref().ok()?.note).ok());
     let progress = Progress::new("verifying", sizes.map(|(_, head)| head.size()).sum());
-    let mut link: Option<Link> = None;
+    let mut link: Option<EpochEnd> = None;
     let last = epochs.len().saturating_sub(1);
     for (position, epoch) in epochs.into_iter().enumerate() {
         let (number, read) = match &epoch {

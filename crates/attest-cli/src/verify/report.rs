@@ -1,67 +1,12 @@
 //! What verification found, for a person and for a machine.
 
 use attest_log::Hash;
+pub use attest_log::finding::Check;
+use attest_log::finding::LISTED;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// What can be found. The names are those of `audit.verify()`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Check {
-    /// The event is not what was sealed.
-    #[serde(rename = "altered event")]
-    AlteredEvent,
-    /// A leaf without an event.
-    #[serde(rename = "missing event")]
-    MissingEvent,
-    /// An event without a leaf, or a second one for a leaf.
-    #[serde(rename = "forged event")]
-    ForgedEvent,
-    /// Not an event that `pg_attest` wrote.
-    #[serde(rename = "malformed event")]
-    MalformedEvent,
-    /// Hashes that do not fit those above or below them, or that are gone.
-    #[serde(rename = "altered tile")]
-    AlteredTile,
-    /// A checkpoint that does not fit the tree, or the checkpoint before it.
-    #[serde(rename = "broken checkpoint")]
-    BrokenCheckpoint,
-    /// A signature by a trusted key that does not hold, or none at all.
-    #[serde(rename = "bad signature")]
-    BadSignature,
-    /// Another tree than one that was seen before under the same origin.
-    #[serde(rename = "two trees")]
-    TwoTrees,
-}
-
-impl Check {
-    const ALL: [Self; 8] = [
-        Self::AlteredEvent,
-        Self::MissingEvent,
-        Self::ForgedEvent,
-        Self::MalformedEvent,
-        Self::AlteredTile,
-        Self::BrokenCheckpoint,
-        Self::BadSignature,
-        Self::TwoTrees,
-    ];
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::AlteredEvent => "altered event",
-            Self::MissingEvent => "missing event",
-            Self::ForgedEvent => "forged event",
-            Self::MalformedEvent => "malformed event",
-            Self::AlteredTile => "altered tile",
-            Self::BrokenCheckpoint => "broken checkpoint",
-            Self::BadSignature => "bad signature",
-            Self::TwoTrees => "two trees",
-        })
-    }
-}
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -87,9 +32,6 @@ impl fmt::Display for Finding {
         write!(f, ": {}", self.detail)
     }
 }
-
-/// How many findings of each kind are listed; the rest is counted.
-pub const LISTED: u64 = 1000;
 
 /// The newest checkpoint that a trusted key signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -12,11 +12,10 @@ use anyhow::Result;
 use attest_log::Hash;
 use attest_log::checkpoint::Checkpoint;
 use attest_log::encoding::{Encoder, EventRecord, LeafData};
+use attest_log::epoch::EpochEnd;
 use attest_log::hash::leaf_hash;
 use attest_log::note::VerifierKey;
 use attest_log::tree::Frontier;
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -26,15 +25,7 @@ pub struct Scope<'a> {
     pub head: &'a Checkpoint,
     pub keys: &'a [VerifierKey],
     /// What the epoch's first event must say.
-    pub previous: Option<&'a Link>,
-}
-
-/// The end of an epoch, as the next one's first event names it.
-#[derive(Debug, Clone)]
-pub struct Link {
-    pub epoch: u32,
-    pub checkpoint: Checkpoint,
-    pub chain: Hash,
+    pub previous: Option<&'a EpochEnd>,
 }
 
 /// One segment's work.
@@ -316,9 +307,8 @@ impl Walk<'_> {
         let Some(link) = self.scope.previous else {
             return;
         };
-        let says = serde_json::from_slice(event.context.unwrap_or_default()).unwrap_or(Json::Null);
-        let is_epoch = event.operation == b"system" && event.action == Some(b"epoch");
-        if !is_epoch || !link.is_named_by(&says["previous"]) {
+        let context = event.context.unwrap_or_default();
+        if !link.is_named_by(event.operation, event.action, context) {
             let why = format!(
                 "the epoch's first event does not name the last checkpoint of epoch {}, which has {} leaves",
                 link.epoch,
@@ -326,16 +316,6 @@ impl Walk<'_> {
             );
             self.report(Check::BrokenCheckpoint, Some(event.event_id), Some(0), why);
         }
-    }
-}
-
-impl Link {
-    fn is_named_by(&self, previous: &Json) -> bool {
-        previous["epoch"] == self.epoch
-            && previous["origin"] == self.checkpoint.origin()
-            && previous["tree_size"] == self.checkpoint.size()
-            && previous["root"] == BASE64_STANDARD.encode(self.checkpoint.root())
-            && previous["chain"] == BASE64_STANDARD.encode(self.chain)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use attest_log::checkpoint::Checkpoint;
 use attest_log::encoding::{Encoder, EventRecord, LeafData};
+use attest_log::hash::sha256;
 use attest_log::note::{KeyKind, Note, SignerKey};
 use attest_log::tile::{Tile, TileWriter, push_entry};
 use attest_log::{Hash, json_line};
@@ -150,11 +151,13 @@ impl Log {
                 let checkpoint =
                     Checkpoint::new(Self::origin(number), tree.size(), tree.root()).unwrap();
                 let sealed_at = START + 60_000_000 * i64::try_from(place).unwrap();
-                chain = checkpoint.chain(&chain, sealed_at);
+                let horizon = sha256(&place.to_be_bytes());
+                chain = checkpoint.chain(&chain, sealed_at, &horizon);
                 writeln!(
                     checkpoints,
-                    "{{\"tree_size\":{},\"sealed_at\":{sealed_at},\"root\":\"{}\",\"chain\":\"{}\"}}",
+                    "{{\"tree_size\":{},\"sealed_at\":{sealed_at},\"horizon\":\"{}\",\"root\":\"{}\",\"chain\":\"{}\"}}",
                     tree.size(),
+                    BASE64_STANDARD.encode(horizon),
                     BASE64_STANDARD.encode(tree.root()),
                     BASE64_STANDARD.encode(chain)
                 )

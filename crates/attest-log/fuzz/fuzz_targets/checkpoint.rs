@@ -7,6 +7,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     if let Ok(checkpoint) = text.parse::<Checkpoint>() {
         assert_eq!(checkpoint.to_string(), text);
-        checkpoint.chain(&[0; 32], 0);
+        checkpoint.chain(&[0; 32], 0, &[0; 32]);
     }
 });

@@ -1,4 +1,4 @@
-//! The SQL of pages and examples gives the output that they show.
+//! The documentation's SQL gives the output that the documentation shows.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -141,4 +141,14 @@ fn examples_print_what_stands_beside_them() -> Result<()> {
     }
     ensure!(seen >= 4, "only {seen} examples");
     Ok(())
+}
+
+#[test]
+fn activity_shows_what_its_sql_gives() -> Result<()> {
+    shows_what_its_sql_gives("docs/activity.md", 9)
+}
+
+#[test]
+fn reports_show_what_their_sql_gives() -> Result<()> {
+    shows_what_its_sql_gives("docs/reports.md", 6)
 }

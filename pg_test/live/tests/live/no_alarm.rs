@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use live_tests::database::Database;
 use live_tests::env::run;
+use live_tests::upgrade::upgraded;
 use live_tests::{Cluster, Sql, own_cluster, scratch, shared, wait_until};
 use postgres::Client;
 
@@ -16,6 +17,21 @@ fn fill(client: &mut Client) -> Result<()> {
          UPDATE t SET v = 'y', n = n * 1.50 WHERE id < 100; SELECT audit.seal(); DELETE FROM t WHERE id > 390",
     )
 }
+
+/// As pg_repack does: the rows of a partition in another order, in other places.
+const REPACK: &str = "DO $$
+    DECLARE
+        month regclass := (SELECT tableoid FROM audit.audit_events LIMIT 1);
+    BEGIN
+        SET LOCAL session_replication_role = replica;
+        SET LOCAL audit.restore = on;
+        EXECUTE format('CREATE TABLE public.copied AS SELECT * FROM %s', month);
+        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER ALL', month);
+        EXECUTE format('TRUNCATE %s', month);
+        EXECUTE format('INSERT INTO %s SELECT * FROM public.copied ORDER BY event_id DESC', month);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER ALL', month);
+        DROP TABLE public.copied;
+    END $$";
 
 #[test]
 fn rewrites_and_settings_of_the_log_s_tables() {
@@ -34,17 +50,25 @@ fn rewrites_and_settings_of_the_log_s_tables() {
             "ALTER TABLE u SET SCHEMA pg_catalog" , // refused; nothing changes
             "SET timezone = 'Asia/Kathmandu'; SET datestyle = 'SQL, DMY'; SET extra_float_digits = 0; SET bytea_output = 'escape';
              SET intervalstyle = 'iso_8601'; SET lc_monetary = 'C'; SET search_path = ''",
+            "SELECT format('ALTER DATABASE %I SET ', current_database()) || setting FROM unnest(ARRAY[
+                 'timezone = ''Pacific/Chatham''', 'datestyle = ''German''', 'extra_float_digits = 0', 'bytea_output = ''escape''',
+                 'lc_monetary = ''C''', 'lc_numeric = ''C''', 'lc_time = ''C''', 'lc_messages = ''C''', 'intervalstyle = ''sql_standard''']) setting",
+            REPACK,
             "SELECT audit.maintain()",
             "DROP TABLE IF EXISTS public.u",
         ] {
             let statements = if change.starts_with("SELECT format") {
                 client.table(change)?
+            } else if change.starts_with("DO") {
+                vec![change.to_owned()]
             } else {
                 change.split(';').map(str::to_owned).collect()
             };
             for statement in statements {
                 client.attempt(&statement)?;
             }
+            // A session that has the database's settings.
+            let mut client = db.connect()?;
             client.run("SELECT audit.seal()")?;
             check(&mut client).with_context(|| change.to_owned())?;
         }
@@ -172,4 +196,40 @@ fn verifies_on_a_standby_and_goes_on_after_promotion() {
         client.run("SELECT audit.seal()")?;
         check(&mut client)
     });
+}
+
+/// What pg_upgrade carries over verifies before anything is sealed, and goes on in an epoch of its own; nothing is sealed meanwhile.
+#[test]
+fn a_major_upgrade() {
+    let upgrade = || {
+        let cluster = upgraded(|client| {
+            client.run("CREATE EXTENSION pg_attest")?;
+            fill(client)?;
+            wait_until("the worker to seal", || {
+                let unsealed = client.number("SELECT events FROM audit.unsealed()")?;
+                Ok((unsealed == 0).then_some(()))
+            })?;
+            client.run("SELECT audit.seal()")?;
+            client.run("ALTER SYSTEM SET audit.seal_interval = 0")?;
+            client.run("SELECT pg_reload_conf()")?;
+            each(client, "INSERT INTO t VALUES (1000)")
+        })?;
+        let mut client = cluster.connect("postgres", "postgres")?;
+        let epochs = "SELECT count(*) FROM audit.epochs";
+        wait_until("the worker to seal in an epoch of its own", || {
+            Ok((client.number(epochs)? == 2).then_some(()))
+        })?;
+        each(
+            &mut client,
+            "INSERT INTO t VALUES (1001); SELECT audit.seal()",
+        )?;
+        let sealed = client.number(
+            "SELECT count(*) FROM audit.audit_events e, audit.find_leaf(e.event_id) l WHERE e.row_key IN ('1000', '1001') AND l.epoch = 2",
+        )?;
+        ensure!(sealed == 2, "{sealed} of two events are in the new epoch");
+        check(&mut client)
+    };
+    if let Err(error) = upgrade() {
+        panic!("{error:#}");
+    }
 }

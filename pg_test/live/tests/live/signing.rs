@@ -2,13 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use attest_log::note::{KeyKind, Note, SignerKey};
 use live_tests::database::Database;
 use live_tests::sql::literal;
 use live_tests::{Sql, own_cluster, scratch, shared};
-use postgres::Client;
+use postgres::{Client, NoTls};
 
 use crate::seal::{check, each};
 
@@ -93,10 +94,82 @@ fn the_server_signs_with_its_key_and_keys_change() {
         let signed = client
             .number("SELECT checked FROM audit.verify_chain() WHERE check_name = 'signatures'")?;
         ensure!(signed == 2, "{signed} signatures");
-        // A missing key, too, stops nothing.
+        missing_signatures_are_found(&mut client)?;
+        // A missing key, too, stops nothing; but the newest checkpoint is not signed.
         client.run("SET audit.signing_key_file = '/nonexistent'")?;
         next_seal(&mut client)?;
-        check(&mut client)
+        let told = unsigned(&mut client)?;
+        ensure!(told == ["bad signature|4"], "without a key: {told:?}");
+        Ok(())
+    });
+}
+
+fn unsigned(client: &mut Client) -> Result<Vec<String>> {
+    client.table("SELECT check_name, leaf_index FROM audit.verify_chain() WHERE check_name = 'bad signature'")
+}
+
+/// Of three checkpoints, the first one is older than the keys.
+fn missing_signatures_are_found(client: &mut Client) -> Result<()> {
+    let sizes = client.table("SELECT tree_size FROM audit.checkpoints ORDER BY 1")?;
+    ensure!(sizes == ["2", "3", "4"], "checkpoints of {sizes:?}");
+    for (removed, found) in [
+        // As if the key were younger.
+        ("tree_size = 3", [].as_slice()),
+        ("tree_size = 4", &["bad signature|3"]),
+        ("true", &["bad signature|3"]),
+    ] {
+        client.run("BEGIN; SET LOCAL session_replication_role = replica; ALTER TABLE audit.checkpoint_signatures DISABLE TRIGGER ALL")?;
+        client.run(&format!(
+            "DELETE FROM audit.checkpoint_signatures WHERE {removed}"
+        ))?;
+        let told = unsigned(client)?;
+        ensure!(told == found, "without those {removed}: {told:?}");
+        client.run("ROLLBACK")?;
+    }
+    // By the old key alone, the newest one is not signed.
+    let both = client.one("SHOW audit.trusted_keys")?;
+    let old = both.split(',').next().unwrap_or_default().to_owned();
+    client.run(&format!("SET audit.trusted_keys = {}", literal(&old)))?;
+    let told = unsigned(client)?;
+    ensure!(
+        told == ["bad signature|3"],
+        "by the old key alone: {told:?}"
+    );
+    client.run(&format!("SET audit.trusted_keys = {}", literal(&both)))
+}
+
+/// Who may seal need not know where the key is.
+#[test]
+fn a_key_that_cannot_be_used_is_not_shown_to_all() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        each(
+            &mut client,
+            "CREATE TABLE t (id serial PRIMARY KEY); SELECT audit.attach('t')",
+        )?;
+        let role = db.role("admin")?;
+        client.run(&format!(
+            "SELECT audit.grant_access('{role}', 'admin');
+             ALTER ROLE {role} SET audit.signing_key_file = '/secret/place/of.key'"
+        ))?;
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&notices);
+        let mut config = db.cluster().config(db.name(), &role);
+        config.notice_callback(move |notice| {
+            if let Ok(mut heard) = heard.lock() {
+                heard.push(format!("{notice:?}"));
+            }
+        });
+        let mut admin = config.connect(NoTls)?;
+        admin.run("SET client_min_messages = debug1")?;
+        admin.run("SELECT audit.seal()")?;
+        let said = notices
+            .lock()
+            .map(|said| said.join("\n"))
+            .unwrap_or_default();
+        ensure!(said.contains("signing key cannot be used"), "{said}");
+        ensure!(!said.contains("secret"), "{said}");
+        Ok(())
     });
 }
 

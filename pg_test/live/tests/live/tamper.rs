@@ -28,12 +28,14 @@ const DISARM: &str = "
     ALTER TABLE audit.tiles DISABLE TRIGGER ALL; ALTER TABLE audit.tree_edge DISABLE TRIGGER ALL;
     ALTER TABLE audit.checkpoint_signatures DISABLE TRIGGER ALL;";
 
-/// An attack: its name, its SQL ($E is an event's id, $P its partition), the finding, and whether the event is named.
+/// An attack: its name, its SQL, the finding, and the event that is named, if one is.
+///
+/// $E is the last event's id, $F the one after it, which no event got; $P is the event's partition, $K a public key.
 struct Attack {
     name: &'static str,
     sql: &'static str,
     finding: &'static str,
-    names_event: bool,
+    event: &'static str,
 }
 
 const fn on_event(name: &'static str, sql: &'static str, finding: &'static str) -> Attack {
@@ -41,7 +43,22 @@ const fn on_event(name: &'static str, sql: &'static str, finding: &'static str) 
         name,
         sql,
         finding,
-        names_event: true,
+        event: "$E",
+    }
+}
+
+/// On an event that is not the last one.
+const fn on_other(
+    event: &'static str,
+    name: &'static str,
+    sql: &'static str,
+    finding: &'static str,
+) -> Attack {
+    Attack {
+        name,
+        sql,
+        finding,
+        event,
     }
 }
 
@@ -50,7 +67,7 @@ const fn on_tree(name: &'static str, sql: &'static str, finding: &'static str) -
         name,
         sql,
         finding,
-        names_event: false,
+        event: "",
     }
 }
 
@@ -71,16 +88,34 @@ const ATTACKS: &[Attack] = &[
         "CREATE TEMP TABLE two ON COMMIT DROP AS SELECT event_id FROM $P WHERE event_id <= $E ORDER BY 1 DESC LIMIT 2;
          UPDATE $P SET event_id = -event_id WHERE event_id IN (SELECT event_id FROM two);
          UPDATE $P p SET event_id = (SELECT event_id FROM two WHERE event_id <> -p.event_id) WHERE p.event_id < 0", "altered event"),
-    on_event("an event is inserted into a past transaction",
+    on_other("-77", "an event is inserted into a past transaction",
         "INSERT INTO $P SELECT (jsonb_populate_record(e, '{\"event_id\": -77}')).* FROM $P e WHERE event_id = $E", "forged event"),
-    on_event("an event is inserted with a transaction id to come",
+    on_other("-77", "an event is inserted with a transaction id to come",
         "INSERT INTO $P SELECT (jsonb_populate_record(e, '{\"event_id\": -77, \"xact_id\": \"99999999999\"}')).* FROM $P e WHERE event_id = $E", "forged event"),
-on_event(
+    on_other("-77", "an event gets an id that none has, in a transaction that is not sealed yet",
+        "INSERT INTO $P SELECT (jsonb_populate_record(e, format('{\"event_id\": -77, \"xact_id\": \"%s\"}', pg_current_xact_id())::jsonb)).* FROM $P e WHERE event_id = $E", "forged event"),
+    on_other("9223372036854775807", "an event gets the last id of all",
+        "INSERT INTO $P SELECT (jsonb_populate_record(e, '{\"event_id\": 9223372036854775807}')).* FROM $P e WHERE event_id = $E", "forged event"),
+    on_other("9223372036854775807", "the event is deleted, and its leaf given to the last id of all",
+        "DELETE FROM $P WHERE event_id = $E; UPDATE audit.tree_edge SET event_ids = array_replace(event_ids, $E, 9223372036854775807)", "missing event"),
+    on_other("$F", "an event is inserted, and covered by a row beside the tree's edge",
+        "INSERT INTO $P SELECT (jsonb_populate_record(e, '{\"event_id\": $F}')).* FROM $P e WHERE event_id = $E;
+         INSERT INTO audit.tree_edge SELECT 1, n, sha256('\\x00'::bytea || audit.event_leaf($F)), ARRAY[$F::bigint] FROM unnest(ARRAY[-1, 0, 1400]) n", "forged event"),
+    on_other("$F", "an event is inserted, and covered by a tile beside the tree",
+        "INSERT INTO $P SELECT (jsonb_populate_record(e, '{\"event_id\": $F}')).* FROM $P e WHERE event_id = $E;
+         INSERT INTO audit.tiles SELECT 1, 0, -1, $F, $F, root, hashes, array_fill($F::bigint, ARRAY[256]) FROM audit.tiles WHERE level = 0 AND tile_index = 0", "forged event"),
+    on_other("$F", "an event is kept out of the primary key",
+        "SET LOCAL allow_system_table_mods = on;
+         UPDATE pg_index SET indisready = false WHERE indisprimary AND indrelid = '$P'::regclass;
+         INSERT INTO $P SELECT (jsonb_populate_record(e, '{\"event_id\": $F}')).* FROM $P e WHERE event_id = $E;
+         UPDATE pg_index SET indisready = true WHERE indisprimary AND indrelid = '$P'::regclass", "forged event"),
+    on_event("the event is moved to another month's partition", MOVE, "altered event"),
+    on_event(
         "a second row has the event's id",
         "INSERT INTO audit.audit_events_default SELECT (jsonb_populate_record(e, '{\"occurred_at\": \"2001-02-03\"}')).* FROM $P e WHERE event_id = $E",
         "forged event",
     ),
-    on_event("event and leaf are changed", "UPDATE $P SET reason = 'x' WHERE event_id = $E;
+    on_tree("event and leaf are changed", "UPDATE $P SET reason = 'x' WHERE event_id = $E;
         UPDATE audit.tree_edge SET hashes = sha256('\\x00'::bytea || audit.event_leaf($E)) WHERE $E = ANY (event_ids)", "broken checkpoint"),
     on_tree("a leaf is changed in a full tile", "UPDATE audit.tiles SET hashes = overlay(hashes PLACING sha256('') FROM 65) WHERE level = 0 AND tile_index = 1", "altered tile"),
     on_tree("a tile and its root are changed", "UPDATE audit.tiles SET root = sha256('') WHERE level = 0 AND tile_index = 1", "altered tile"),
@@ -88,6 +123,22 @@ on_event(
     on_tree("a tile is deleted", "DELETE FROM audit.tiles WHERE level = 0 AND tile_index = 1", "altered tile"),
     on_tree("the range of a tile is narrowed", "UPDATE audit.tiles SET min_event_id = max_event_id WHERE level = 0 AND tile_index = 1", "altered tile"),
     on_tree("the tree's edge is deleted", "DELETE FROM audit.tree_edge", "altered tile"),
+    on_tree("the edge gets a row beside the tree", "INSERT INTO audit.tree_edge SELECT 1, 0, hashes, event_ids FROM audit.tree_edge LIMIT 1", "altered tile"),
+    on_tree("a tile is added that the tree has not", "INSERT INTO audit.tiles VALUES (1, 1, 0, NULL, NULL, '\\x00', decode(repeat('ab', 8192), 'hex'), NULL)", "altered tile"),
+    on_tree("a tile is added before the first one", "INSERT INTO audit.tiles SELECT epoch, level, -1, min_event_id, max_event_id, root, hashes, event_ids FROM audit.tiles WHERE tile_index = 0", "altered tile"),
+    on_tree("a tile of an epoch that there is not", "INSERT INTO audit.tiles SELECT 9, level, tile_index, min_event_id, max_event_id, root, hashes, event_ids FROM audit.tiles WHERE tile_index = 0", "altered tile"),
+    on_tree("a checkpoint of negative size hides the roots of the others",
+        "UPDATE $P SET reason = 'x' WHERE event_id = $E;
+         UPDATE audit.tree_edge SET hashes = sha256('\\x00'::bytea || audit.event_leaf($E)) WHERE $E = ANY (event_ids);
+         INSERT INTO audit.checkpoints SELECT epoch, -1, sealed_at, next_xid, last_event_id, root, chain, snapshot FROM audit.checkpoints ORDER BY tree_size LIMIT 1;
+         SELECT pg_temp.rechain()", "broken checkpoint"),
+    on_tree("a checkpoint is added", "INSERT INTO audit.checkpoints SELECT epoch, 600, sealed_at, next_xid, last_event_id, root, chain, snapshot FROM audit.checkpoints WHERE tree_size = 501; SELECT pg_temp.rechain()", "broken checkpoint"),
+    on_tree("the sealer is told that later ids are sealed", "UPDATE audit.checkpoints SET last_event_id = last_event_id + 64 WHERE tree_size = (SELECT max(tree_size) FROM audit.checkpoints)", "broken checkpoint"),
+    on_tree("… and the chain is made to fit", "UPDATE audit.checkpoints SET last_event_id = 9000000000000000000 WHERE tree_size = (SELECT max(tree_size) FROM audit.checkpoints); SELECT pg_temp.rechain()", "broken checkpoint"),
+    on_tree("the sealer is told that transactions to come are sealed", "UPDATE audit.checkpoints SET snapshot = '9000000000000:9000000000000:', next_xid = '9000000000000' WHERE tree_size = (SELECT max(tree_size) FROM audit.checkpoints); SELECT pg_temp.rechain()", "broken checkpoint"),
+    on_tree("the transactions of a checkpoint are changed", "UPDATE audit.checkpoints SET snapshot = '3:3:' WHERE tree_size = 701", "broken checkpoint"),
+    on_tree("the sequence of ids is set back", "ALTER SEQUENCE audit.audit_events_event_id_seq RESTART WITH 100", "broken checkpoint"),
+    on_tree("no checkpoint is signed by a trusted key", "SET LOCAL audit.trusted_keys = '$K'", "bad signature"),
     on_tree("a checkpoint's root is changed", "UPDATE audit.checkpoints SET root = sha256('') WHERE tree_size = 701", "broken checkpoint"),
     on_tree("a checkpoint's time is changed", "UPDATE audit.checkpoints SET sealed_at = sealed_at - interval '1 day' WHERE tree_size = 701", "broken checkpoint"),
     on_tree("a checkpoint is deleted", "DELETE FROM audit.checkpoints WHERE tree_size = 701", "broken checkpoint"),
@@ -99,6 +150,36 @@ on_event(
     on_tree("a signature is broken", "SET LOCAL audit.trusted_keys = '$K';
         INSERT INTO audit.checkpoint_signatures SELECT 1, 701, E'\\u2014 PeterNeumann ' || replace(encode('\\xc74f20a3'::bytea || sha256('') || sha256(''), 'base64'), E'\\n', ''), now(), 'mallory'", "bad signature"),
 ];
+
+/// Puts the event into next month's partition: detached, filled, and attached again by a constraint that was never checked.
+const MOVE: &str = "DO $$
+    DECLARE
+        next text := 'audit.audit_events_' || to_char(now() AT TIME ZONE 'UTC' + interval '1 month', 'YYYY_MM');
+        bounds text := (SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = next::regclass);
+        ends text[] := regexp_match(bounds, '\\((.*)\\) TO \\((.*)\\)');
+    BEGIN
+        SET LOCAL allow_system_table_mods = on;
+        EXECUTE format('ALTER TABLE audit.audit_events DETACH PARTITION %s', next);
+        EXECUTE format('INSERT INTO %s SELECT * FROM $P WHERE event_id = $E', next);
+        DELETE FROM $P WHERE event_id = $E;
+        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT fits CHECK (occurred_at IS NOT NULL AND occurred_at >= %s AND occurred_at < %s) NOT VALID', next, ends[1], ends[2]);
+        UPDATE pg_constraint SET convalidated = true WHERE conrelid = next::regclass AND conname = 'fits';
+        EXECUTE format('ALTER TABLE audit.audit_events ATTACH PARTITION %s %s', next, bounds);
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT fits', next);
+    END $$";
+
+/// Makes the chain of checkpoints fit what stands in them.
+pub const RECHAIN: &str = "
+    CREATE OR REPLACE FUNCTION pg_temp.rechain() RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE c record; previous bytea := decode(repeat('00', 32), 'hex');
+    BEGIN
+        FOR c IN SELECT k.*, e.origin FROM audit.checkpoints k JOIN audit.epochs e USING (epoch) ORDER BY epoch, tree_size LOOP
+            previous := sha256(convert_to(E'pg_attest/checkpoint/v1\n', 'UTF8') || previous || int8send((extract(epoch FROM c.sealed_at) * 1000000)::bigint)
+                || sha256(convert_to(concat_ws(E'\n', 'pg_attest/horizon/v1', c.last_event_id, c.next_xid, c.snapshot, ''), 'UTF8'))
+                || convert_to(concat_ws(E'\n', c.origin, c.tree_size, encode(c.root, 'base64'), ''), 'UTF8'));
+            UPDATE audit.checkpoints SET chain = previous WHERE (epoch, tree_size) = (c.epoch, c.tree_size);
+        END LOOP;
+    END $$";
 
 /// A public key from the documentation of golang.org/x/mod/sumdb/note, id c74f20a3.
 const KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
@@ -126,30 +207,38 @@ fn victim(client: &mut Client) -> Result<(String, String)> {
 }
 
 fn attack(client: &mut Client, attack: &Attack, event: &str, partition: &str) -> Result<()> {
-    let sql = attack
-        .sql
-        .replace("$E", event)
-        .replace("$P", partition)
-        .replace("$K", KEY);
+    let free = (event.parse::<i64>()? + 1).to_string();
+    let fill = |text: &str| {
+        let text = text.replace("$E", event).replace("$F", &free);
+        text.replace("$P", partition).replace("$K", KEY)
+    };
     client.run("BEGIN")?;
     client.run(DISARM)?;
-    client.run(&sql)?;
-    let wanted = attack.finding;
-    let event = match attack.names_event {
-        true if sql.contains("-77") => "-77",
-        true if wanted != "broken checkpoint" => event,
-        _ => "",
-    };
+    client.run(&fill(attack.sql))?;
+    let wanted = format!("{}|{}", attack.finding, fill(attack.event));
     for workers in [0, 2] {
         let found = client.table(&format!(
             "SELECT check_name, event_id, leaf_index, detail FROM audit.verify(workers => {workers}) WHERE NOT ok"
         ))?;
-        let is_named = |line: &&String| line.starts_with(&format!("{wanted}|{event}"));
         ensure!(
-            found.iter().any(|line| is_named(&line)),
-            "no \"{wanted}\" of event {event:?} in {found:#?}"
+            found.iter().any(|line| line.starts_with(&wanted)),
+            "no \"{wanted}\" in {found:#?}"
         );
     }
+    client.run("ROLLBACK")
+}
+
+/// That the chain is computed here as the sealer does: else the attacks that remake it would show nothing.
+fn check_rechain(client: &mut Client) -> Result<()> {
+    client.run(RECHAIN)?;
+    client.run("BEGIN")?;
+    client.run(DISARM)?;
+    client.run("SELECT pg_temp.rechain()")?;
+    let wrong = client.table("SELECT check_name, detail FROM audit.verify() WHERE NOT ok")?;
+    ensure!(
+        wrong.is_empty(),
+        "the chain made anew is another: {wrong:?}"
+    );
     client.run("ROLLBACK")
 }
 
@@ -158,6 +247,7 @@ fn every_attack_is_found_and_named() {
     shared(|db| {
         let mut client = prepare(db)?;
         let (event, partition) = victim(&mut client)?;
+        check_rechain(&mut client)?;
         for one in ATTACKS {
             attack(&mut client, one, &event, &partition).with_context(|| one.name.to_owned())?;
         }
@@ -232,6 +322,50 @@ fn ranges_and_increments_find_what_is_in_them() {
         ensure!(of_one.len() == 1, "verify_event: {of_one:?}");
         let error = client.refused("XX001", &format!("SELECT audit.inclusion_proof({event})"))?;
         ensure!(error.message.contains("altered"), "{error:?}");
+        Ok(())
+    });
+}
+
+/// What happened before a restore is bound by the first event after it: who remakes the older chain breaks that bond.
+#[test]
+fn an_older_epoch_cannot_be_changed_behind_a_newer_one() {
+    shared(|db| {
+        let mut client = prepare(db)?;
+        client.run(RECHAIN)?;
+        // As after a restore: another installation.
+        client.run("BEGIN")?;
+        client.run(DISARM)?;
+        client.run("ALTER TABLE audit.installation DISABLE TRIGGER ALL; UPDATE audit.installation SET id = gen_random_uuid()")?;
+        client.run("ALTER TABLE audit.installation ENABLE ALWAYS TRIGGER refuse_write; COMMIT")?;
+        each(
+            &mut client,
+            "UPDATE t SET v = 'after' WHERE id = 7; SELECT audit.seal()",
+        )?;
+        let epochs = client.one("SELECT max(epoch) FROM audit.epochs")?;
+        ensure!(epochs == "2", "{epochs} epochs");
+        let wrong = client.table("SELECT check_name, detail FROM audit.verify() WHERE NOT ok")?;
+        ensure!(wrong.is_empty(), "before any attack: {wrong:?}");
+        for change in [
+            "UPDATE audit.checkpoints SET sealed_at = sealed_at - interval '1 s' WHERE epoch = 1; SELECT pg_temp.rechain()",
+            "UPDATE audit.epochs SET origin = 'elsewhere' WHERE epoch = 1; SELECT pg_temp.rechain()",
+            "UPDATE audit.epochs SET event_id = NULL WHERE epoch = 2",
+            "DELETE FROM audit.audit_events WHERE action = 'epoch'",
+        ] {
+            client.run("BEGIN")?;
+            client.run(DISARM)?;
+            client.run(change)?;
+            for function in ["verify", "verify_chain"] {
+                let found = client.table(&format!(
+                    "SELECT check_name, leaf_index, detail FROM audit.{function}() WHERE NOT ok"
+                ))?;
+                let is_named = |line: &String| line.starts_with("broken checkpoint|0|epoch 2");
+                ensure!(
+                    found.iter().any(is_named),
+                    "{change}: {function}: {found:#?}"
+                );
+            }
+            client.run("ROLLBACK")?;
+        }
         Ok(())
     });
 }

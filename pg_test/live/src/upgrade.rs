@@ -1,0 +1,81 @@
+//! A cluster that pg_upgrade made of an older one.
+
+use anyhow::{Context, Result};
+use postgres::Client;
+use std::path::Path;
+
+use crate::cluster::{Cluster, PORT, SUPERUSER};
+use crate::env::{environment, run};
+use crate::scratch;
+
+/// Settings of the cluster before and after.
+const SETTINGS: &str = "
+listen_addresses = ''
+fsync = off
+shared_preload_libraries = 'pg_attest'
+audit.seal_interval = 20ms
+";
+
+/// A running cluster, of the server under test, made by pg_upgrade of one of the older server (`PG_ATTEST_OLD_BINDIR`; without it,
+/// of the same server) whose database `postgres` was filled by `fill`.
+///
+/// # Errors
+/// What a program said that failed.
+pub fn upgraded(fill: impl FnOnce(&mut Client) -> Result<()>) -> Result<Cluster> {
+    let env = environment();
+    let new = env.bindir.as_path();
+    let old = env.old_bindir.as_deref().unwrap_or(new);
+    let dir = scratch::new_dir()?;
+    let (data, before) = (dir.join("data"), dir.join("before"));
+    initdb(old, &dir, &before)?;
+    initdb(new, &dir, &data)?;
+    for data in [&data, &before] {
+        let path = data.join("postgresql.conf");
+        let text = format!(
+            "{SETTINGS}unix_socket_directories = '{}'\nport = {PORT}\n",
+            dir.display()
+        );
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    pg_ctl(old, &dir, &before, "start")?;
+    let cluster = Cluster::in_folder(dir.clone());
+    let filled = cluster
+        .connect("postgres", SUPERUSER)
+        .and_then(|mut client| fill(&mut client));
+    pg_ctl(old, &dir, &before, "stop")?;
+    filled?;
+    let mut upgrade = env.command(new.join("pg_upgrade"), &dir);
+    upgrade.arg("-b").arg(old).arg("-B").arg(new);
+    upgrade.arg("-d").arg(&before).arg("-D").arg(&data);
+    upgrade.arg("-s").arg(&dir).args(["-U", SUPERUSER]);
+    run(&mut upgrade)?;
+    cluster.start()?;
+    Ok(cluster)
+}
+
+fn initdb(bindir: &Path, dir: &Path, data: &Path) -> Result<()> {
+    let mut command = environment().command(bindir.join("initdb"), dir);
+    command.arg("-D").arg(data);
+    command.args(["-U", SUPERUSER, "-A", "trust", "-E", "UTF8"]);
+    command.args(["--locale=C", "--no-sync"]);
+    // Both with or both without; 18 is the first that has them unless told otherwise.
+    let help = run(environment()
+        .command(bindir.join("initdb"), dir)
+        .arg("--help"))?;
+    if String::from_utf8_lossy(&help.stdout).contains("--no-data-checksums") {
+        command.arg("--no-data-checksums");
+    }
+    run(&mut command).map(drop)
+}
+
+fn pg_ctl(bindir: &Path, dir: &Path, data: &Path, action: &str) -> Result<()> {
+    let mut command = environment().command(bindir.join("pg_ctl"), dir);
+    command.arg("-D").arg(data).arg("-l").arg(dir.join("log"));
+    command.args(["-w", "-t", "60", action]);
+    // The server would otherwise hold our pipes open.
+    let null = std::process::Stdio::null;
+    command.stdin(null()).stdout(null()).stderr(null());
+    let status = command.status()?;
+    anyhow::ensure!(status.success(), "pg_ctl {action}: {status}");
+    Ok(())
+}

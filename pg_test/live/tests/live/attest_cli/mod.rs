@@ -1,0 +1,121 @@
+//! The command `attest` against a live database: what its tests share, a file per command.
+
+mod export;
+mod timestamp;
+mod verify;
+mod witness;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use live_tests::cluster::{PORT, SUPERUSER};
+use live_tests::database::Database;
+use live_tests::env::attest;
+use live_tests::{Sql, scratch};
+use serde_json::Value as Json;
+
+use crate::seal::each;
+
+/// A folder for what a test writes, and the program with a connection to its database.
+struct Auditor<'a> {
+    db: &'a Database<'a>,
+    folder: PathBuf,
+}
+
+impl<'a> Auditor<'a> {
+    fn new(db: &'a Database<'a>) -> Result<Self> {
+        let folder = scratch::new_dir()?;
+        Ok(Self { db, folder })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).to_string_lossy().into_owned()
+    }
+
+    /// `attest` with these arguments; `DB` stands for the database's URL.
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let url = format!("postgresql:///{}", self.db.name());
+        let arguments = arguments
+            .iter()
+            .map(|argument| if *argument == "DB" { &url } else { *argument });
+        let mut command = Command::new(attest()?);
+        command
+            .args(arguments)
+            .env("PGHOST", self.db.cluster().dir())
+            .env("PGPORT", PORT.to_string())
+            .env("PGUSER", SUPERUSER);
+        Ok(command)
+    }
+
+    /// Runs `attest` and demands this exit status.
+    fn attest(&self, status: i32, arguments: &[&str]) -> Result<Output> {
+        let output = self.command(arguments)?.output()?;
+        ensure!(
+            output.status.code() == Some(status),
+            "exit status is not {status}: {output:?}"
+        );
+        Ok(output)
+    }
+
+    /// The findings as `check: event`, of the database; those of an export must be the same, but for the ids of events that
+    /// were gone when it was made.
+    fn findings(&self, status: i32) -> Result<Vec<String>> {
+        let live = findings(&self.attest(status, &["verify", "--db", "DB", "--json"])?)?;
+        self.attest(0, &["export", "--db", "DB", &self.path("fresh")])?;
+        let export = findings(&self.attest(status, &["verify", &self.path("fresh"), "--json"])?)?;
+        std::fs::remove_dir_all(self.path("fresh"))?;
+        let known = |line: &String| line.replace("missing event: null", "missing event");
+        let same = live.len() == export.len()
+            && live
+                .iter()
+                .zip(&export)
+                .all(|(live, export)| live.starts_with(&known(export)));
+        ensure!(same, "the database says {live:?}, its export {export:?}");
+        Ok(live)
+    }
+}
+
+fn findings(output: &Output) -> Result<Vec<String>> {
+    let report: Json = serde_json::from_slice(&output.stdout)?;
+    let findings = report["findings"].as_array().context("no findings")?;
+    let mut lines: Vec<String> = findings
+        .iter()
+        .map(|finding| {
+            format!(
+                "{}: {}",
+                finding["check"].as_str().unwrap_or_default(),
+                finding["event_id"]
+            )
+        })
+        .collect();
+    lines.sort();
+    Ok(lines)
+}
+
+/// As a superuser who means harm: past triggers and guards.
+fn tamper(db: &Database, sql: &str) -> Result<()> {
+    let mut client = db.connect()?;
+    client.run("SET session_replication_role = replica")?;
+    let tables = client.rows(
+        "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'audit'::regnamespace AND relkind IN ('r', 'p')",
+    )?;
+    for table in tables.into_iter().flatten().flatten() {
+        client.run(&format!("ALTER TABLE {table} DISABLE TRIGGER ALL"))?;
+    }
+    client.run(sql)
+}
+
+fn sealed(db: &Database, rows: u32) -> Result<()> {
+    let mut client = db.connect()?;
+    each(
+        &mut client,
+        "CREATE TABLE IF NOT EXISTS t (id serial PRIMARY KEY, name text, tags text[], at timestamptz DEFAULT now())",
+    )?;
+    client.run("SELECT audit.attach('t') WHERE NOT EXISTS (SELECT FROM audit.attachments)")?;
+    client.run(&format!(
+        "INSERT INTO t (name, tags) SELECT 'Zoë \"' || n || '\"', ARRAY['a', NULL, 'b'] FROM generate_series(1, {rows}) n"
+    ))?;
+    client.run("UPDATE t SET name = name || E'\\n' WHERE id % 3 = 0")?;
+    client.run("SELECT audit.seal()")
+}

@@ -1,0 +1,118 @@
+//! Nobody but a superuser holds up the sealer: not by locks, not by open transactions, not by commands that end it.
+
+use anyhow::{Context, ensure};
+use live_tests::{Sql, own_cluster, shared, wait_until};
+
+use crate::seal::{check, each};
+
+const TABLE: &str = "CREATE TABLE t (id serial PRIMARY KEY); SELECT audit.attach('t')";
+
+/// `audit.maintain()` needs a lock that all writers would queue behind: it gives up when a reader keeps it waiting.
+#[test]
+fn maintenance_does_not_wait_for_a_reader() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        each(&mut client, TABLE)?;
+        client.run("INSERT INTO t DEFAULT VALUES")?;
+        // A month is missing: making it takes a lock on the default partition.
+        let month = "audit.audit_events_' || to_char(now() AT TIME ZONE 'UTC' + interval '5 months', 'YYYY_MM')";
+        client.run(&format!(
+            "DO $$ BEGIN EXECUTE 'ALTER TABLE audit.audit_events DETACH PARTITION {month}; EXECUTE 'ALTER TABLE {month} || ' RENAME TO elsewhere'; END $$"
+        ))?;
+        let mut reader = db.connect()?;
+        reader.run("BEGIN")?;
+        reader.run("SELECT count(*) FROM audit.audit_events_default")?;
+        client.refused("55P03", "SELECT audit.maintain()")?;
+        client.run("INSERT INTO t DEFAULT VALUES")?;
+        client.run("SELECT audit.seal()")?;
+        reader.run("COMMIT")?;
+        let made =
+            client.one("SELECT done FROM audit.maintain() WHERE task = 'partitions made'")?;
+        ensure!(made == "1", "{made} partitions made");
+        check(&mut client)
+    });
+}
+
+#[test]
+fn an_admin_does_not_keep_a_seal_open() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        each(&mut client, TABLE)?;
+        client.run("INSERT INTO t DEFAULT VALUES")?;
+        let role = db.role("admin")?;
+        client.run(&format!("SELECT audit.grant_access('{role}', 'admin')"))?;
+        let mut admin = db.connect_as(&role)?;
+        admin.run("BEGIN")?;
+        let error = admin.refused("25001", "SELECT audit.seal()")?;
+        ensure!(!error.hint.is_empty(), "{error:?}");
+        admin.run("ROLLBACK")?;
+        ensure!(
+            admin.number("SELECT audit.seal()")? > 0,
+            "nothing was sealed"
+        );
+        check(&mut client)
+    });
+}
+
+/// Who may not rename the database does not end its sealer by trying to.
+#[test]
+fn an_owner_s_refused_command_leaves_the_sealer_alone() {
+    let settings = [("shared_preload_libraries", "pg_attest")];
+    own_cluster(&settings, |db| {
+        let mut client = db.connect()?;
+        let name = db.name();
+        let owner = db.role("owner")?;
+        client.run(&format!("ALTER DATABASE {name} OWNER TO {owner}"))?;
+        let sealer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_attest sealer' AND datname = current_database()";
+        let pid = wait_until("a sealer", || Ok(client.table(sealer)?.pop()))?;
+        let mut session = db.cluster().connect("postgres", &owner)?;
+        for refused in [
+            format!("ALTER DATABASE {name} RENAME TO {name}_2"),
+            format!("ALTER DATABASE {name} SET TABLESPACE pg_global"),
+            format!("ALTER DATABASE {name} SET TABLESPACE pg_default"),
+            format!("CREATE DATABASE {name}_2 TEMPLATE {name}"),
+        ] {
+            session.refused("42501", &refused)?;
+        }
+        // One that was told to end would not be back for ten seconds, and then as another process.
+        each(&mut client, TABLE)?;
+        client.run("INSERT INTO t DEFAULT VALUES")?;
+        wait_until("the sealer to seal", || {
+            Ok((client.number("SELECT events FROM audit.unsealed()")? == 0).then_some(()))
+        })?;
+        let now = client.table(sealer)?;
+        ensure!(now == [pid], "the sealer is {now:?}");
+        Ok(())
+    });
+}
+
+/// DETACH PARTITION locks the parent, then the default partition; so does the sealer.
+#[test]
+fn sealing_and_detaching_do_not_deadlock() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        each(&mut client, TABLE)?;
+        client.run("INSERT INTO t DEFAULT VALUES")?;
+        let mut detacher = db.connect()?;
+        detacher.run("BEGIN")?;
+        detacher.run("LOCK TABLE ONLY audit.audit_events IN ACCESS EXCLUSIVE MODE")?;
+        let mut sealer = db.connect()?;
+        let pid = sealer.one("SELECT pg_backend_pid()")?;
+        std::thread::scope(|scope| {
+            let seal = scope.spawn(move || sealer.number("SELECT audit.seal()"));
+            wait_until("the sealer to wait", || {
+                let waits = client.one(&format!(
+                    "SELECT count(*) FROM pg_locks WHERE pid = {pid} AND NOT granted"
+                ))?;
+                Ok((waits == "1").then_some(()))
+            })?;
+            detacher
+                .run("LOCK TABLE audit.audit_events_default IN ACCESS EXCLUSIVE MODE NOWAIT")?;
+            detacher.run("COMMIT")?;
+            let events = seal.join().ok().context("the sealer panicked")??;
+            ensure!(events > 0, "nothing was sealed");
+            anyhow::Ok(())
+        })?;
+        check(&mut client)
+    });
+}

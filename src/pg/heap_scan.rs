@@ -1,0 +1,88 @@
+//! Reading the rows of a table as its blocks have them, by no index: what an index leads to is checked against it.
+
+use super::columns::{Columns, Fields};
+use super::index_scan::Place;
+use super::relation::RelationRef;
+use super::slot::{Row, clear};
+use super::snapshot::Snapshot;
+use super::unwinding;
+use pgrx::pg_sys;
+use std::ops::Range;
+
+/// How many blocks a table has now.
+pub fn blocks(table: RelationRef<'_>) -> u32 {
+    // SAFETY: open table with storage.
+    unsafe {
+        pg_sys::RelationGetNumberOfBlocksInFork(table.raw(), pg_sys::ForkNumber::MAIN_FORKNUM)
+    }
+}
+
+/// A scan of some blocks of a heap table.
+pub struct HeapScan<'a> {
+    descriptor: pg_sys::TableScanDesc,
+    slot: *mut pg_sys::TupleTableSlot,
+    columns: &'a Columns,
+}
+
+impl<'a> HeapScan<'a> {
+    /// Starts one. Table and snapshot stay as long as the scan.
+    pub fn new(
+        table: RelationRef<'a>,
+        snapshot: &'a Snapshot,
+        blocks: Range<u32>,
+        columns: &'a Columns,
+    ) -> Self {
+        // No synchronized scan: it begins where another one is.
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+            | pg_sys::ScanOptions::SO_ALLOW_STRAT
+            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+        // SAFETY: table_beginscan, inline in C, of a heap table; limits are set before the first row is read.
+        unsafe {
+            let raw = table.raw();
+            let begin = (*(*raw).rd_tableam).scan_begin;
+            let descriptor = begin.map_or(std::ptr::null_mut(), |begin| {
+                let none = std::ptr::null_mut();
+                begin(raw, snapshot.raw(), 0, none, std::ptr::null_mut(), flags)
+            });
+            pg_sys::heap_setscanlimits(descriptor, blocks.start, blocks.end - blocks.start);
+            Self {
+                descriptor,
+                slot: pg_sys::table_slot_create(raw, std::ptr::null_mut()),
+                columns,
+            }
+        }
+    }
+
+    /// Where the next row is; None at the end.
+    pub fn next(&mut self) -> Option<Place> {
+        pgrx::check_for_interrupts!();
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        // SAFETY: an open scan and its slot.
+        unsafe {
+            pg_sys::heap_getnextslot(self.descriptor, forward, self.slot)
+                .then(|| Place::of(self.slot))
+        }
+    }
+
+    /// The row at that place.
+    pub fn row(&self) -> Fields<'_> {
+        // SAFETY: the slot holds the row that `next` found.
+        unsafe {
+            pg_sys::slot_getsomeattrs_int(self.slot, self.columns.last());
+            self.columns.read(Row::of_slot(self.slot))
+        }
+    }
+}
+
+impl Drop for HeapScan<'_> {
+    fn drop(&mut self) {
+        if !unwinding() {
+            // SAFETY: opened by us, closed once; the slot goes first, for it pins a buffer.
+            unsafe {
+                clear(self.slot);
+                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+                pg_sys::heap_endscan(self.descriptor);
+            }
+        }
+    }
+}
