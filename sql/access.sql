@@ -17,7 +17,8 @@ DECLARE
             'GRANT SELECT ON audit.retention_policies, audit.holds, audit.archives, audit.log_partitions, audit.cleanups TO %I',
             'GRANT EXECUTE ON FUNCTION audit.table_now, audit.oid_floor, audit.retention_report() TO %I',
             'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass), audit.unsealed(), audit.sealer_state() TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I']
+            'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.metrics, audit.line_protocol_name, audit.line_protocol, audit.metrics_line_protocol, audit.gauges, audit.openmetrics TO %I']
         WHEN 'witness' THEN ARRAY[
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
             'GRANT EXECUTE ON FUNCTION audit.tile, audit.checkpoint_body, audit.checkpoint_note, audit.consistency_proof, audit.add_signature, audit.add_timestamp TO %I']

@@ -69,10 +69,23 @@ extension_sql_file!(
     name = "status",
     requires = ["attach", "retention"]
 );
+extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["log"]);
+extension_sql_file!(
+    "../sql/line_protocol.sql",
+    name = "line_protocol",
+    requires = ["metrics"]
+);
+extension_sql_file!(
+    "../sql/openmetrics.sql",
+    name = "openmetrics",
+    requires = ["attach", "log"]
+);
 extension_sql_file!(
     "../sql/access.sql",
     name = "access",
     requires = [
+        "line_protocol",
+        "openmetrics",
         "context",
         "activity",
         "activity_views",

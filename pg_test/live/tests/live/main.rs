@@ -18,6 +18,7 @@ mod dump; // 34
 mod events;
 mod executor; // 16, 22
 mod extension; // 35, 38
+mod grafana;
 mod hold_ups;
 mod indexes; // 36
 mod memory; // 29, 30
