@@ -3,6 +3,7 @@
 //! The tree is the architecture:
 //! - `act`: events that no row change makes: what `pg_attest` does itself, what applications tell
 //! - `attach`: which tables are audited, and how; DDL followed and recorded
+//! - `process`: processes begin and end: who causes whom
 //! - `table_plan`: what is captured of one relation
 //! - `capture`: from a statement to its events, on the user's hot path
 //! - `ledger`: committed events sealed in a Merkle tree; proofs and verification
@@ -19,6 +20,7 @@ mod capture;
 mod error;
 mod ledger;
 mod pg;
+mod process;
 mod set_context;
 mod settings;
 mod table_plan;
@@ -40,6 +42,25 @@ extension_sql_file!(
 extension_sql_file!("../sql/attach.sql", name = "attach", requires = ["capture"]);
 extension_sql_file!("../sql/log.sql", name = "log", requires = ["capture"]);
 extension_sql_file!(
+    "../sql/process.sql",
+    name = "process",
+    requires = ["schema"]
+);
+extension_sql_file!("../sql/eras.sql", name = "eras", requires = ["attach"]);
+extension_sql_file!("../sql/history.sql", name = "history", requires = ["eras"]);
+extension_sql_file!("../sql/as_of.sql", name = "as_of", requires = ["eras"]);
+extension_sql_file!(
+    "../sql/changes.sql",
+    name = "changes",
+    requires = ["eras"]
+);
+extension_sql_file!("../sql/revert.sql", name = "revert", requires = ["changes", "history"]);
+extension_sql_file!(
+    "../sql/lineage.sql",
+    name = "lineage",
+    requires = ["process", "history"]
+);
+extension_sql_file!(
     "../sql/status.sql",
     name = "status",
     requires = ["attach", "log"]
@@ -47,7 +68,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/access.sql",
     name = "access",
-    requires = ["context", "status"],
+    requires = ["context", "status", "as_of", "revert", "lineage"],
     finalize
 );
 

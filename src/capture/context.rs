@@ -100,9 +100,14 @@ pub fn setting_value(setting: &ContextSetting) -> Option<String> {
     (!value.is_empty()).then(|| source::to_utf8(value.as_bytes()))
 }
 
+/// The value that events now get in the field.
+pub fn value_of(field: &str) -> Option<String> {
+    field_value(field, &Comment::of_statement())
+}
+
 /// Whether the field has a value now, other than blanks: for `require`.
 pub fn is_set(field: &str) -> bool {
-    field_value(field, &Comment::of_statement()).is_some_and(|value| !value.trim().is_empty())
+    value_of(field).is_some_and(|value| !value.trim().is_empty())
 }
 
 /// A text of at most so many bytes; a longer one ends in a mark.
