@@ -16,19 +16,20 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     life oid := coalesce(pg_partition_root(target), target);
-    name_now text[];       -- schema and name of this life at its end
+    schema_now text;       -- names of this life, the earliest that is known so far
+    table_now text;
     columns_now jsonb;     -- number -> present name, for this life
     names_after jsonb;     -- name -> present name at the beginning of the later life; NULL: the same
     settings_now jsonb;
     masks text[];
     columns_present text[];
     begun boolean;
-    life_since timestamptz;
     life_until timestamptz := 'infinity';
-    fact record;
-    later record;
+    facts audit.audit_events[];
+    fact audit.audit_events;
+    later audit.audit_events;
 BEGIN
-    SELECT ARRAY[n.nspname, c.relname]::text[] INTO name_now
+    SELECT n.nspname, c.relname INTO schema_now, table_now
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = life;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no table with OID %', coalesce(life::text, 'NULL')
@@ -43,39 +44,35 @@ BEGIN
         -- Back through the facts of this OID, as far as they are the same table's.
         begun := NULL;
         later := NULL;
-        life_since := life_until;
+        facts := '{}';
         FOR fact IN
-            SELECT e.captured_at, e.event_id, e.operation, e.action, ARRAY[e.schema_name, e.table_name] AS name, e.context ? 'columns' AS has_columns
-            FROM audit.audit_events e
+            SELECT e.* FROM audit.audit_events e
             WHERE e.table_oid = life AND e.row_key IS NULL AND e.operation IN ('ddl', 'system') AND e.captured_at < life_until
             ORDER BY e.captured_at DESC, e.event_id DESC
         LOOP
             -- Dropped: the OID was used again.
-            EXIT WHEN fact.action IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED') AND NOT fact.has_columns;
-            IF fact.name <> name_now THEN
+            EXIT WHEN fact.action IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED') AND NOT fact.context ? 'columns';
+            IF fact.schema_name <> schema_now OR fact.table_name <> table_now THEN
                 -- Another name: unless renamed, seen or while detached, the OID is another table's, of before a restore.
-                EXIT WHEN NOT (later.action IN ('ALTER TABLE', 'ALTER SCHEMA') AND later.name = name_now OR fact.action = 'detach');
-                name_now := fact.name;
+                EXIT WHEN fact.action <> 'detach' AND (later.action IN ('ALTER TABLE', 'ALTER SCHEMA')) IS NOT TRUE;
+                schema_now := fact.schema_name;
+                table_now := fact.table_name;
             END IF;
             begun := fact.action = 'attach';
-            life_since := fact.captured_at;
+            facts := fact || facts;
             later := fact;
         END LOOP;
 
-        masks := ARRAY(SELECT DISTINCT jsonb_array_elements_text(coalesce(e.context #> '{settings,mask}', '[]'))
-                       FROM audit.audit_events e
-                       WHERE e.table_oid = life AND e.row_key IS NULL AND e.operation = 'system' AND e.captured_at >= life_since
-                       UNION SELECT jsonb_array_elements_text(coalesce(settings_now -> 'mask', '[]')));
+        masks := ARRAY(SELECT DISTINCT jsonb_array_elements_text((s.settings -> 'mask') || (s.settings -> 'exclude'))
+                       FROM (SELECT f.context -> 'settings' FROM unnest(facts) f UNION ALL SELECT settings_now) s (settings));
         RETURN QUERY
             WITH fact AS (
-                SELECT e.captured_at, e.event_id, e.action, e.schema_name, e.table_name, e.context,
-                       row_number() OVER (ORDER BY e.captured_at, e.event_id) AS n
-                FROM audit.audit_events e
-                WHERE e.table_oid = life AND e.row_key IS NULL AND e.operation IN ('ddl', 'system')
-                  AND e.captured_at >= life_since AND e.captured_at < life_until
+                SELECT f.captured_at, f.event_id, f.action, f.schema_name, f.table_name, f.context,
+                       row_number() OVER (ORDER BY f.captured_at, f.event_id) AS n
+                FROM unnest(facts) f
                 UNION ALL
                 -- What was before the first fact: only if that is not the beginning.
-                SELECT '-infinity', NULL, NULL, name_now[1], name_now[2], '{}'::jsonb, 0
+                SELECT '-infinity', NULL, NULL, schema_now, table_now, '{}'::jsonb, 0
                 WHERE begun IS NOT TRUE
             ), known AS (
                 SELECT f.*,
@@ -108,13 +105,12 @@ BEGIN
         EXIT WHEN begun;
         -- No beginning: the database was restored, and the table had another OID. Its name tells which.
         names_after := (SELECT jsonb_object_agg(c.value, columns_now ->> c.key)
-                        FROM (SELECT e.context -> 'columns' AS columns FROM audit.audit_events e
-                              WHERE e.table_oid = life AND e.row_key IS NULL AND e.operation IN ('ddl', 'system')
-                                AND e.captured_at >= life_since AND e.captured_at < life_until AND e.context ? 'columns'
-                              ORDER BY e.captured_at, e.event_id LIMIT 1) first, jsonb_each_text(first.columns) c);
+                        FROM (SELECT f.context -> 'columns' FROM unnest(facts) f WHERE f.context ? 'columns' ORDER BY f.captured_at, f.event_id LIMIT 1) first (columns),
+                             jsonb_each_text(first.columns) c);
         columns_now := NULL;
-        life_until := life_since;
-        life := audit.earlier_oid(life, name_now[1], name_now[2], life_until);
+        settings_now := NULL;
+        life_until := coalesce(facts[1].captured_at, life_until);
+        life := audit.earlier_oid(life, schema_now, table_now, life_until);
         EXIT WHEN life IS NULL;
     END LOOP;
 END

@@ -4,22 +4,25 @@
 -- the order of statements counts, and within a statement rows leave a key before others take it.
 CREATE FUNCTION audit.key_events(target regclass, key text)
 RETURNS TABLE (segment bigint, place bigint, event audit.audit_events, names jsonb)
-LANGUAGE sql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH era AS MATERIALIZED (
         SELECT * FROM audit.table_eras(target)
     ), found AS MATERIALIZED (
         SELECT e FROM audit.audit_events e
-        WHERE e.table_oid = ANY (ARRAY(SELECT table_oid FROM era)) AND e.row_key = key
+        WHERE e.table_oid = ANY (ARRAY(SELECT table_oid FROM era)) AND e.row_key = key_events.key
         UNION ALL
         SELECT e FROM audit.audit_events e
-        WHERE e.table_oid = ANY (ARRAY(SELECT table_oid FROM era)) AND e.old_row_key = key
+        WHERE e.table_oid = ANY (ARRAY(SELECT table_oid FROM era)) AND e.old_row_key = key_events.key
         UNION ALL
         SELECT e FROM audit.audit_events e
         WHERE e.table_oid = ANY (ARRAY(SELECT table_oid FROM era)) AND e.row_key IS NULL AND e.operation = 'truncate'
     ), own AS (
         SELECT f.e, (f.e).*, era.names,
-               (f.e).operation IN ('delete', 'truncate') OR coalesce((f.e).old_row_key = key, false) AS is_end,
-               (f.e).operation = 'insert' OR coalesce((f.e).old_row_key <> key, false) AS is_start
+               (f.e).operation IN ('delete', 'truncate') OR coalesce((f.e).old_row_key = key_events.key, false) AS is_end,
+               (f.e).operation = 'insert' OR coalesce((f.e).old_row_key <> key_events.key, false) AS is_start
         FROM found f
         JOIN era ON era.table_oid = (f.e).table_oid AND era.schema_name = (f.e).schema_name AND era.table_name = (f.e).table_name
                 AND era.since <= (f.e).captured_at AND (f.e).captured_at < era.until
@@ -35,7 +38,8 @@ LANGUAGE sql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
     FROM numbered n
     -- A TRUNCATE that found no row with this key.
     WHERE NOT (n.operation = 'truncate' AND n.after_end)
-    ORDER BY n.place
+    ORDER BY n.place;
+END
 $$;
 COMMENT ON FUNCTION audit.key_events IS 'The events of the rows that had this key, in order; a segment is a row''s time under the key; names as in audit.table_eras';
 
