@@ -127,6 +127,7 @@ RETURNS TABLE (
     changes jsonb,
     app_user_id text,
     session_user_name text,
+    effective_role text,
     reason text,
     request_id text,
     process_id text,
@@ -135,7 +136,7 @@ RETURNS TABLE (
 LANGUAGE sql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
     SELECT row_number() OVER (ORDER BY r.life, r.place), (r.event).captured_at, (r.event).operation, (r.event).row_key,
            audit.changes_of((r.event).operation, (r.event).old_values, (r.event).new_values, (r.event).changed_columns, r.names),
-           (r.event).app_user_id, (r.event).session_user_name, (r.event).reason, (r.event).request_id, (r.event).process_id,
+           (r.event).app_user_id, (r.event).session_user_name, (r.event).effective_role, (r.event).reason, (r.event).request_id, (r.event).process_id,
            (r.event).event_id, r.life
     FROM audit.row_events(target, $2) r
     ORDER BY r.life, r.place

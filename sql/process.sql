@@ -7,7 +7,7 @@ CREATE FUNCTION audit.begin_process(
     process_id text DEFAULT NULL,
     is_local boolean DEFAULT true)
 RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'begin_process_wrapper';
-COMMENT ON FUNCTION audit.begin_process IS 'Records that a process starts, puts it and its request in force (until the transaction ends, unless is_local is false) and returns its id: process_id, else a UUIDv7. Without request_id the request in force, else a UUIDv7; without parent_process_id the process in force ('''' for none)';
+COMMENT ON FUNCTION audit.begin_process IS 'Records that a process starts, puts it and its request in force (until the transaction ends, unless is_local is false) and returns its id: process_id, else a UUIDv7. Without request_id the request in force, else the parent''s, else a UUIDv7; without parent_process_id the process in force ('''' for none)';
 
 CREATE FUNCTION audit.end_process(
     process_id text DEFAULT NULL,
@@ -15,7 +15,7 @@ CREATE FUNCTION audit.end_process(
     metadata jsonb DEFAULT NULL,
     is_local boolean DEFAULT true)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'end_process_wrapper';
-COMMENT ON FUNCTION audit.end_process IS 'Records that a process ends, by default the one in force, whose parent (and its request) is then in force again; give is_local as to audit.begin_process';
+COMMENT ON FUNCTION audit.end_process IS 'Records that a process ends, by default the one in force; what was in force before it began, its parent as a rule, then is again. Give is_local as to audit.begin_process';
 
 CREATE VIEW audit.processes AS
 SELECT s.entity_id AS process_id,

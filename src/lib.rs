@@ -49,12 +49,12 @@ extension_sql_file!(
 extension_sql_file!("../sql/eras.sql", name = "eras", requires = ["attach"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["eras"]);
 extension_sql_file!("../sql/as_of.sql", name = "as_of", requires = ["eras"]);
+extension_sql_file!("../sql/changes.sql", name = "changes", requires = ["eras"]);
 extension_sql_file!(
-    "../sql/changes.sql",
-    name = "changes",
-    requires = ["eras"]
+    "../sql/revert.sql",
+    name = "revert",
+    requires = ["changes", "history"]
 );
-extension_sql_file!("../sql/revert.sql", name = "revert", requires = ["changes", "history"]);
 extension_sql_file!(
     "../sql/lineage.sql",
     name = "lineage",

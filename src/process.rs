@@ -41,7 +41,7 @@ fn begin_process(
     ))
 }
 
-/// `audit.end_process(…)`: records the end; if the process is the one in force, its parent is again.
+/// `audit.end_process(…)`: records the end; if the process is the one in force, what was before it is again.
 #[pg_extern(sql = false)]
 fn end_process(
     process_id: Option<&str>,
@@ -67,10 +67,7 @@ fn begin(
 ) -> Result<String> {
     let name = required(name.filter(|name| !name.trim().is_empty()), "name")?;
     let outer_request = context::value_of("request_id");
-    let request = match given(request_id, "request_id")? {
-        Some(request) => request.to_owned(),
-        None => outer_request.clone().map_or_else(uuid_v7, Ok)?,
-    };
+    let outer_process = context::value_of("process_id");
     let id = match given(process_id, "process_id")? {
         Some(id) => id.to_owned(),
         None => uuid_v7()?,
@@ -85,15 +82,22 @@ fn begin(
     }
     // An empty parent asks for a root, whatever is in force.
     let parent = parent.map_or_else(
-        || context::value_of("process_id"),
+        || outer_process.clone(),
         |parent| Some(parent.to_owned()).filter(|parent| !parent.is_empty()),
     );
     if let Some(parent) = &parent {
         check_length(parent, "parent_process_id")?;
     }
+    let request = match given(request_id, "request_id")?.map(ToOwned::to_owned) {
+        Some(request) => request,
+        None => request_of(outer_request.as_ref(), parent.as_deref())?,
+    };
     let mut about = said(metadata)?;
+    // What is in force again when the process ends, where that is not its parent and its request.
+    if outer_process != parent {
+        about.insert("outer_process_id".into(), outer_process.into());
+    }
     if outer_request.as_ref() != Some(&request) {
-        // What is in force again when the process ends.
         about.insert("outer_request_id".into(), outer_request.into());
     }
     // The start happens in the parent.
@@ -104,9 +108,27 @@ fn begin(
     Ok(id)
 }
 
-fn end(process_id: Option<&str>, status: &str, metadata: Option<Json>, is_local: bool) -> Result<()> {
+/// The request in force, else the parent's, else a new one.
+fn request_of(in_force: Option<&String>, parent: Option<&str>) -> Result<String> {
+    if let Some(request) = in_force {
+        return Ok(request.clone());
+    }
+    match parent.map(start_of).transpose()?.flatten() {
+        Some(start) => Ok(start.request),
+        None => uuid_v7(),
+    }
+}
+
+fn end(
+    process_id: Option<&str>,
+    status: &str,
+    metadata: Option<Json>,
+    is_local: bool,
+) -> Result<()> {
     let in_force = context::value_of("process_id");
-    let id = process_id.map(ToOwned::to_owned).or_else(|| in_force.clone());
+    let id = process_id
+        .map(ToOwned::to_owned)
+        .or_else(|| in_force.clone());
     let id = required(id, "process_id")?;
     let Some(start) = start_of(&id)? else {
         return Err(AttestError::new(
@@ -127,14 +149,18 @@ fn end(process_id: Option<&str>, status: &str, metadata: Option<Json>, is_local:
     let mut about = said(metadata)?;
     about.insert("status".into(), status.into());
     if in_force.as_ref() == Some(&id) {
-        let parent = start.parent.as_deref().unwrap_or("");
-        set_context::put("process_id", parent, is_local)?;
-        if let Some(outer) = &start.outer_request {
-            set_context::put("request_id", outer, is_local)?;
-        }
+        set_context::put("process_id", &start.outer_process, is_local)?;
+        set_context::put("request_id", &start.outer_request, is_local)?;
     }
     let parent = start.parent.as_deref();
-    record(ENDED, &id, start.name.as_deref(), parent, &start.request, about)
+    record(
+        ENDED,
+        &id,
+        start.name.as_deref(),
+        parent,
+        &start.request,
+        about,
+    )
 }
 
 fn record(
@@ -166,8 +192,9 @@ struct Start {
     name: Option<String>,
     parent: Option<String>,
     request: String,
-    /// The request that was in force before, empty for none; None if it was the same.
-    outer_request: Option<String>,
+    /// What was in force before it began, empty for none.
+    outer_process: String,
+    outer_request: String,
     is_ended: bool,
 }
 
@@ -175,8 +202,8 @@ fn start_of(id: &str) -> Result<Option<Start>> {
     let _superuser = ActAsSuperuser::new();
     let rows = query::rows(
         "SELECT s.entity_name, s.process_id, s.request_id, \
-                CASE WHEN s.context #> '{process,outer_request_id}' IS NOT NULL \
-                     THEN coalesce(s.context #>> '{process,outer_request_id}', '') END, \
+                CASE WHEN s.context -> 'process' ? 'outer_process_id' THEN s.context #>> '{process,outer_process_id}' ELSE s.process_id END, \
+                CASE WHEN s.context -> 'process' ? 'outer_request_id' THEN s.context #>> '{process,outer_request_id}' ELSE s.request_id END, \
                 EXISTS (SELECT FROM audit.audit_events e WHERE e.entity_type = 'process' AND e.entity_id = s.entity_id \
                         AND e.operation = 'event' AND e.action = 'process ended')::pg_catalog.text \
          FROM audit.audit_events s WHERE s.entity_type = 'process' AND s.entity_id = $1 \
@@ -186,15 +213,23 @@ fn start_of(id: &str) -> Result<Option<Start>> {
     let Some(row) = rows.into_iter().next() else {
         return Ok(None);
     };
-    Ok(<[_; 5]>::try_from(row)
-        .ok()
-        .map(|[name, parent, request, outer_request, is_ended]| Start {
+    Ok(<[_; 6]>::try_from(row).ok().map(
+        |[
+            name,
+            parent,
+            request,
+            outer_process,
+            outer_request,
+            is_ended,
+        ]| Start {
             name,
             parent,
             request: request.unwrap_or_default(),
-            outer_request,
+            outer_process: outer_process.unwrap_or_default(),
+            outer_request: outer_request.unwrap_or_default(),
             is_ended: is_ended.as_deref() == Some("true"),
-        }))
+        },
+    ))
 }
 
 fn said(metadata: Option<Json>) -> Result<Map<String, Json>> {
@@ -228,7 +263,10 @@ fn check_length(id: &str, argument: &str) -> Result<()> {
         SqlState::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
         format!("{argument} is too long"),
     )
-    .detail(format!("It has {} bytes, at most {MAX_ID_BYTES} are kept.", id.len()))
+    .detail(format!(
+        "It has {} bytes, at most {MAX_ID_BYTES} are kept.",
+        id.len()
+    ))
     .hint("Leave it out to get a UUID."))
 }
 
@@ -251,6 +289,12 @@ fn uuid_v7() -> Result<String> {
     bytes[6] = 0x70 | (bytes[6] & 0x0f);
     bytes[8] = 0x80 | (bytes[8] & 0x3f);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
     Ok(parts.join("-"))
 }

@@ -1,5 +1,6 @@
 //! A table's shape, as DDL events and attachments keep it: what lets history follow renamed, dropped and added columns.
 
+use super::{fit, registry};
 use crate::error::Result;
 use crate::pg::query::{self, Arg};
 use crate::pg::relation::{OpenRelation, lock};
@@ -19,8 +20,15 @@ pub fn describe(table: pg_sys::Oid) -> Result<Map<String, Json>> {
         .map(|(index, name)| ((index + 1).to_string(), name.into()))
         .collect();
     let mut shape = Map::from_iter([("columns".to_owned(), Json::Object(columns))]);
-    if let Some(missing) = missing(table)? {
-        shape.insert("missing".into(), missing);
+    if let Some(Json::Object(mut missing)) = missing(table)? {
+        // A column that this very command brought may be one to be masked.
+        if let Some(known) = registry::settings_of(table)? {
+            let settings = fit::to(table, &known, None);
+            missing.retain(|name, _| {
+                !settings.mask.contains(name) && !settings.exclude.contains(name)
+            });
+        }
+        shape.insert("missing".into(), Json::Object(missing));
     }
     Ok(shape)
 }
@@ -34,18 +42,28 @@ fn missing(table: pg_sys::Oid) -> Result<Option<Json>> {
          AND (a.attrelid = $1 OR a.attrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))",
         &[Arg::Oid(table)],
     )?;
-    let text = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
+    let text = rows
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().next().flatten());
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 /// Whether the table has no rows: then the log knows all of it from now on.
 pub fn is_empty(table: pg_sys::Oid, name: &str) -> Result<bool> {
-    let rows = query::rows(&format!("SELECT 1 FROM {} {name} LIMIT 1", only(table)), &[])?;
+    let rows = query::rows(
+        &format!("SELECT 1 FROM {} {name} LIMIT 1", only(table)),
+        &[],
+    )?;
     Ok(rows.is_empty())
 }
 
 /// Members of an inheritance tree are recorded each for itself.
 fn only(table: pg_sys::Oid) -> &'static str {
     let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
-    if opened.relation().kind() == 'p' { "" } else { "ONLY" }
+    if opened.relation().kind() == 'p' {
+        ""
+    } else {
+        "ONLY"
+    }
 }
