@@ -59,7 +59,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             SELECT n.target, n.row, n.segment, n.key, c.first_kind, n.last_kind,
                    coalesce(n.before || c.before, n.before, c.before), coalesce(c.after || n.after, n.after, c.after),
                    n.arrived_by, n.left_by, c.events + n.events, n.last_event, n.last_captured, n.last_statement, n.schema_name, n.table_name,
-                   ARRAY(SELECT DISTINCT unnest(c.actors || n.actors)), c.reasons || n.reasons, c.request_ids || n.request_ids,
+                   ARRAY(SELECT DISTINCT unnest(c.actors || n.actors)), NULLIF(ARRAY(SELECT DISTINCT unnest(c.reasons || n.reasons)), '{}'), NULLIF(ARRAY(SELECT DISTINCT unnest(c.request_ids || n.request_ids)), '{}'),
                    c.root, c.root_segment, c.key_before, c.depth + 1
             FROM chain c JOIN segment n ON n.target = c.target AND n.arrived_by = c.left_by
         )

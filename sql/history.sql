@@ -109,14 +109,13 @@ COMMENT ON FUNCTION audit.segment_beside IS 'A row''s time under a key that bega
 CREATE FUNCTION audit.changes_of(operation audit.operation, old_values jsonb, new_values jsonb, changed_columns text[], names jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN operation <> 'truncate' THEN
-        (SELECT coalesce(jsonb_object_agg(coalesce(names ->> c.name, c.name),
+        (SELECT coalesce(jsonb_object_agg(coalesce(names ->> c.name, CASE WHEN names ? c.name THEN c.name || ' (dropped)' ELSE c.name END),
                                           jsonb_build_object('old', old_values -> c.name, 'new', new_values -> c.name)), '{}')
          FROM (SELECT unnest(changed_columns)
                UNION ALL
-               SELECT i.key FROM jsonb_each(coalesce(new_values, old_values)) i WHERE operation <> 'update' AND i.value <> 'null') c (name)
-         WHERE NOT (coalesce(names, '{}') ? c.name AND names ->> c.name IS NULL)) END
+               SELECT i.key FROM jsonb_each(coalesce(new_values, old_values)) i WHERE operation <> 'update' AND i.value <> 'null') c (name)) END
 $$;
-COMMENT ON FUNCTION audit.changes_of IS 'What an event changed, as {"column": {"old": …, "new": …}}; NULL for a TRUNCATE, which does not say';
+COMMENT ON FUNCTION audit.changes_of IS 'What an event changed, as {"column": {"old": …, "new": …}}; a dropped column whose name belongs to another now is marked so; NULL for a TRUNCATE, which does not say';
 
 CREATE FUNCTION audit.history(target regclass, row_key text)
 RETURNS TABLE (

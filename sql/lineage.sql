@@ -116,9 +116,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT l.*, coalesce(l.schema_name || '.' || l.table_name, CASE WHEN l.action NOT IN ('process started', 'process ended') THEN 'application events' END) AS thing
         FROM audit.lineage($1) l
     ), step AS (
-        SELECT s.id, s.parent, s.name, row_number() OVER (ORDER BY s.place, s.depth) AS n
-        FROM (SELECT DISTINCT ON (u.id) u.id, e.process_ids[u.depth - 1] AS parent, e.process_path[u.depth] AS name, e.place, u.depth
-              FROM event e CROSS JOIN LATERAL unnest(e.process_ids) WITH ORDINALITY u (id, depth) ORDER BY u.id, e.place) s
+        SELECT s.id, s.parent, s.name, row_number() OVER (ORDER BY s.place, s.depth, s.id) AS n
+        FROM (SELECT DISTINCT ON (u.id) u.id, w.ids[u.depth - 1] AS parent, w.names[u.depth] AS name, w.place, u.depth
+              FROM (SELECT e.process_ids AS ids, e.process_path AS names, e.place FROM event e
+                    UNION ALL
+                    -- One that did nothing shows too.
+                    SELECT p.ids, p.names, NULL FROM unnest(audit.process_tree($1)) t, audit.process_path(t) p) w
+              CROSS JOIN LATERAL unnest(w.ids) WITH ORDINALITY u (id, depth) ORDER BY u.id, w.place) s
     ), process AS (
         SELECT s.*, p.actor, p.status FROM step s
         LEFT JOIN LATERAL (SELECT * FROM audit.processes p WHERE p.process_id = s.id LIMIT 1) p ON true
