@@ -55,7 +55,7 @@ DECLARE
     before CONSTANT jsonb := NULLIF(net -> 'before', 'null');
     after CONSTANT jsonb := NULLIF(net -> 'after', 'null');
     is_update CONSTANT boolean := before IS NOT NULL AND after IS NOT NULL;
-    key CONSTANT text := coalesce(net ->> 'key_after', net ->> 'key_before');
+    own_key CONSTANT text := coalesce(net ->> 'key_after', net ->> 'key_before');
     keys CONSTANT name[] := audit.key_columns(target);
     name CONSTANT text := (SELECT format('%s%I.%I', CASE WHEN c.relkind = 'p' THEN '' ELSE 'ONLY ' END, n.nspname, c.relname)
                            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target);
@@ -73,9 +73,9 @@ DECLARE
 BEGIN
     IF name IS NULL THEN
         conflict := 'the table is gone';
-    ELSIF keys IS NULL OR key IS NULL THEN
+    ELSIF keys IS NULL OR own_key IS NULL THEN
         conflict := 'the row has no key';
-    ELSIF key ~ '…sha256:[0-9a-f]{64}$' THEN
+    ELSIF own_key ~ '…sha256:[0-9a-f]{64}$' THEN
         conflict := 'the log has only a digest of the row''s key';
     ELSE
         bad := (SELECT string_agg(format('%I', w.name), ', ') FROM unnest(wanted) w (name)
@@ -101,9 +101,9 @@ BEGIN
     key_text := (SELECT CASE WHEN count(*) = 1 THEN min(format('x.%I::text', k)) ELSE format('ROW(%s)::text', string_agg(format('x.%I', k), ', ' ORDER BY n)) END
                  FROM unnest(keys) WITH ORDINALITY u (k, n));
     place := CASE
-        WHEN cardinality(keys) = 1 THEN (SELECT format('x.%I = %L::%s', c.attname, key, format_type(c.atttypid, c.atttypmod))
+        WHEN cardinality(keys) = 1 THEN (SELECT format('x.%I = %L::%s', c.attname, own_key, format_type(c.atttypid, c.atttypmod))
                                          FROM pg_attribute c WHERE c.attrelid = target AND c.attname = keys[1])
-        ELSE format('%s = %L', key_text, key) END;
+        ELSE format('%s = %L', key_text, own_key) END;
     EXECUTE format('SELECT array_agg(l.image), min(l.at) FROM (SELECT to_jsonb(x) AS image, x.ctid AS at FROM %s x WHERE %s %s) l', name, place,
                    CASE WHEN locking THEN 'FOR UPDATE' ELSE '' END) INTO rows, at;
     IF locking THEN
@@ -121,7 +121,11 @@ BEGIN
     ELSE
         bad := (SELECT string_agg(format('%I', a.key), ', ') FROM jsonb_each(after) a
                 WHERE (NOT is_update OR a.key = ANY (wanted)) AND rows[1] ? a.key AND rows[1] -> a.key IS DISTINCT FROM a.value
-                  AND NOT (a.value = '"***"' AND rows[1] -> a.key <> 'null'));
+                  -- A masked value tells nothing: the log tells whether it was changed later.
+                  AND NOT (a.value = '"***"' AND rows[1] -> a.key <> 'null' AND NOT EXISTS (
+                      SELECT FROM audit.key_events(target, own_key) l JOIN audit.audit_events e ON e.event_id = (net ->> 'last_event')::bigint
+                      WHERE (l.event).captured_at > e.captured_at
+                        AND a.key IN (SELECT coalesce(l.names ->> c, c) FROM unnest((l.event).changed_columns) c))));
         IF bad IS NOT NULL THEN
             conflict := 'changed since: ' || bad;
         END IF;
@@ -223,6 +227,7 @@ RETURNS TABLE (step int, relation regclass, key text, statement text, conflict t
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     planned record;
+    shown pg_catalog.text;
     plan pg_catalog.jsonb;
     conflicts pg_catalog.text;
     changed bigint;
@@ -251,17 +256,18 @@ BEGIN
         pg_catalog.jsonb_build_object('event_id', event_id, 'xact_id', xact_id, 'table', target, 'row_key', row_key, 'to_time', to_time))));
     FOR planned IN SELECT * FROM pg_catalog.jsonb_to_recordset(coalesce(plan, '[]')) AS p (step int, relation pg_catalog.regclass, key pg_catalog.text, statement pg_catalog.text) ORDER BY 1
     LOOP
+        shown := pg_catalog.regexp_replace(planned.statement, ' AND x\.ctid = ''\([0-9,]*\)''$', '');
         EXECUTE planned.statement;
         GET DIAGNOSTICS changed = ROW_COUNT;
         IF changed OPERATOR(pg_catalog.<>) 1 THEN
             RAISE EXCEPTION 'nothing was reverted: a trigger or a policy kept row % of % as it is', planned.key, planned.relation
-                USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = pg_catalog.format('%s rows changed by: %s', changed, planned.statement),
+                USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = pg_catalog.format('%s rows changed by: %s', changed, shown),
                       HINT = 'Change the row by hand, or as a role that may.';
         END IF;
         step := planned.step;
         relation := planned.relation;
         key := planned.key;
-        statement := pg_catalog.regexp_replace(planned.statement, ' AND x\.ctid = ''\([0-9,]*\)''$', '');
+        statement := shown;
         conflict := NULL;
         RETURN NEXT;
     END LOOP;

@@ -70,6 +70,11 @@ SELECT count(*) FROM audit.revert(target => 'things', row_key => '1', to_time =>
 -- A masked value is not known; deleted and inserted again since, the row is still the one with this key
 UPDATE things SET api_key = 'new' WHERE id = 1;
 SELECT statement, conflict FROM audit.revert(target => 'things', row_key => '1', to_time => :'t0');
+SELECT max(event_id) AS masked FROM audit.audit_events WHERE table_oid = 'things'::regclass \gset
+UPDATE things SET api_key = 'newer' WHERE id = 1;
+SELECT statement, conflict FROM audit.revert(:masked);
+SELECT max(event_id) AS masked FROM audit.audit_events WHERE table_oid = 'things'::regclass \gset
+SELECT statement, conflict FROM audit.revert(:masked);
 -- A column that is gone, a value that does not fit, a table that is gone
 CREATE TABLE drift (id int PRIMARY KEY, a text, b text);
 SELECT audit.attach('drift');
