@@ -14,7 +14,7 @@ DECLARE
             'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass), audit.unsealed(), audit.sealer_state() TO %I',
             'GRANT SELECT ON audit.processes TO %I',
             'GRANT EXECUTE ON FUNCTION audit.table_eras, audit.earlier_oid, audit.present_image, audit.key_events, audit.segment_beside, audit.row_events, audit.changes_of, audit.history, audit.blame TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.open_transactions, audit.known_since, audit.merge_images, audit.rows_query, audit.rows_at, audit.as_of TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.open_transactions, audit.known_since, audit.merge_images, audit.rows_query, audit.rows_at, audit.input_image, audit.hstore_columns, audit.as_of TO %I',
             'GRANT EXECUTE ON FUNCTION audit.process_path, audit.process_tree, audit.lineage, audit.row_lineage, audit.mermaid_text, audit.lineage_graph TO %I',
             'GRANT EXECUTE ON FUNCTION audit.net_query, audit.difference, audit.changes_between, audit.key_columns, audit.revert_condition, audit.revert_row, audit.revert_steps, audit.revert TO %I',
             'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I']

@@ -151,12 +151,30 @@ END
 $$;
 COMMENT ON FUNCTION audit.rows_at IS 'The rows of a table at a time, as far as the log tells: key, image with the columns'' present names, the event that made it so. Masked values are left out';
 
+CREATE FUNCTION audit.input_image(image jsonb, hstores text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_object_agg(c.key, CASE WHEN c.key = ANY (hstores) AND jsonb_typeof(c.value) = 'object' THEN to_jsonb(coalesce(
+        (SELECT string_agg('"' || regexp_replace(e.key, '(["\\])', '\\\1', 'g') || '"=>' || coalesce('"' || regexp_replace(e.value, '(["\\])', '\\\1', 'g') || '"', 'NULL'), ', ')
+         FROM jsonb_each_text(c.value) e), '')) ELSE c.value END), '{}')
+    FROM jsonb_each(image) c
+    WHERE NOT (jsonb_typeof(c.value) = 'object' AND c.value @> '{"pg_attest": "substitute"}')
+$$;
+COMMENT ON FUNCTION audit.input_image IS 'An image as the columns'' types can read it: an hstore as its text, nothing in place of values that JSON could not hold';
+
+CREATE FUNCTION audit.hstore_columns(target regclass) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT c.attname::text FROM pg_attribute c JOIN pg_type t ON t.oid = c.atttypid
+                 WHERE c.attrelid = target AND c.attnum > 0 AND NOT c.attisdropped AND t.typname = 'hstore')
+$$;
+COMMENT ON FUNCTION audit.hstore_columns IS 'The columns whose images are JSON objects, but whose type does not read JSON';
+
 CREATE FUNCTION audit.as_of(row_type anyelement, at timestamptz) RETURNS SETOF anyelement
 LANGUAGE plpgsql STABLE ROWS 10000
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET lc_monetary = 'C' SET jit = off AS $$
 DECLARE
     target regclass := (SELECT t.typrelid FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
                         WHERE t.oid = pg_typeof(row_type)::oid AND c.relkind IN ('r', 'p') AND NOT c.relispartition);
+    hstores CONSTANT text[] := audit.hstore_columns(target);
     start record;
 BEGIN
     IF target IS NULL THEN
@@ -182,16 +200,14 @@ BEGIN
                   HINT = format('SELECT audit.attach(''%1$s'', …, baseline => true) records them from now on; audit.rows_at(''%1$s'', …) gives the rows that are known.', target);
     END IF;
     BEGIN
-        -- What JSON could not hold is not known: NULL.
         RETURN QUERY EXECUTE format($q$
             SELECT p.* FROM (%s) r
-            CROSS JOIN LATERAL jsonb_populate_record(NULL::%s, CASE WHEN r.image @? '$.*.pg_attest' THEN
-                (SELECT jsonb_object_agg(c.key, c.value) FROM jsonb_each(r.image) c
-                 WHERE NOT (jsonb_typeof(c.value) = 'object' AND c.value @> '{"pg_attest": "substitute"}')) ELSE r.image END) p
-            $q$, audit.rows_query(target, at, start.since, start.event_id), pg_typeof(row_type));
-    EXCEPTION WHEN data_exception THEN
+            CROSS JOIN LATERAL jsonb_populate_record(NULL::%s, CASE WHEN %s OR r.image @? '$.*.pg_attest' THEN audit.input_image(r.image, $1) ELSE r.image END) p
+            $q$, audit.rows_query(target, at, start.since, start.event_id), pg_typeof(row_type), CASE WHEN hstores = '{}' THEN 'false' ELSE 'true' END)
+            USING hstores;
+    EXCEPTION WHEN data_exception OR syntax_error OR internal_error THEN
         RAISE EXCEPTION 'a row of % does not fit its present type: %', target, SQLERRM
-            USING ERRCODE = SQLSTATE, DETAIL = 'A column has another type now than it had then.',
+            USING ERRCODE = SQLSTATE, DETAIL = 'A column has another type now than it had then, or one that does not read its JSON.',
                   HINT = format('audit.rows_at(''%s'', …) gives the rows as JSON.', target);
     END;
 END

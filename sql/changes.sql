@@ -45,6 +45,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                    audit.merge_images(c.old ORDER BY c.place DESC) FILTER (WHERE c.old IS NOT NULL AND c.inserts_so_far = 0) AS before,
                    audit.merge_images(c.new ORDER BY c.place) FILTER (WHERE c.new IS NOT NULL AND c.deletes_to_come = 0) AS after,
                    min(c.event_id) FILTER (WHERE c.kind = 'arrive') AS arrived_by, min(c.event_id) FILTER (WHERE c.kind = 'leave') AS left_by,
+                   -- A masked value that changed looks the same.
+                   bool_or(EXISTS (SELECT FROM unnest(c.changed_columns) n WHERE c.new_values -> n = '"***"' AND c.old_values -> n = '"***"')) AS is_masked_change,
                    count(*) FILTER (WHERE c.kind <> 'leave') AS events,
                    (array_agg(c.event_id ORDER BY c.place DESC))[1] AS last_event, max(c.first_captured) AS last_captured,
                    (array_agg(c.statement_id ORDER BY c.place DESC))[1] AS last_statement,
@@ -58,7 +60,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             UNION ALL
             SELECT n.target, n.row, n.segment, n.key, c.first_kind, n.last_kind,
                    coalesce(n.before || c.before, n.before, c.before), coalesce(c.after || n.after, n.after, c.after),
-                   n.arrived_by, n.left_by, c.events + n.events, n.last_event, n.last_captured, n.last_statement, n.schema_name, n.table_name,
+                   n.arrived_by, n.left_by, c.is_masked_change OR n.is_masked_change, c.events + n.events, n.last_event, n.last_captured, n.last_statement, n.schema_name, n.table_name,
                    ARRAY(SELECT DISTINCT unnest(c.actors || n.actors)), NULLIF(ARRAY(SELECT DISTINCT unnest(c.reasons || n.reasons)), '{}'), NULLIF(ARRAY(SELECT DISTINCT unnest(c.request_ids || n.request_ids)), '{}'),
                    c.root, c.root_segment, c.key_before, c.depth + 1
             FROM chain c JOIN segment n ON n.target = c.target AND n.arrived_by = c.left_by
@@ -70,7 +72,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                row_number() OVER (ORDER BY d.last_captured, d.last_statement, d.last_event) AS place
         FROM (SELECT DISTINCT ON (c.target, c.root, c.root_segment) c.* FROM chain c ORDER BY c.target, c.root, c.root_segment, c.depth DESC) d
         WHERE (d.first_kind <> 'insert' OR d.last_kind <> 'delete')
-          AND NOT (d.first_kind <> 'insert' AND d.last_kind <> 'delete' AND d.before = d.after)
+          AND NOT (d.first_kind <> 'insert' AND d.last_kind <> 'delete' AND d.before = d.after AND NOT d.is_masked_change)
         $q$, target::oid, condition)
 $$;
 COMMENT ON FUNCTION audit.net_query IS 'A SELECT of what the events that meet a condition changed net, row by row: the image before the first and after the last of them, under the columns'' present names';

@@ -93,6 +93,9 @@ BEGIN
             RETURN;
         END IF;
     END IF;
+    IF is_update AND wanted = '{}' THEN
+        conflict := 'the log does not have the values that changed: they are masked';
+    END IF;
     IF conflict IS NOT NULL THEN
         RETURN;
     END IF;
@@ -148,7 +151,7 @@ BEGIN
     EXECUTE (SELECT format('SELECT ARRAY[%s] FROM jsonb_populate_record(NULL::%s, $1) r',
                            string_agg(format('quote_nullable(r.%I::text) || %L', c.attname, '::' || format_type(c.atttypid, c.atttypmod)), ', ' ORDER BY c.attnum), target)
              FROM pg_attribute c WHERE c.attrelid = target AND c.attname = ANY (names))
-        INTO literals USING before;
+        INTO literals USING audit.input_image(before, audit.hstore_columns(target));
     IF is_update THEN
         statement := format('UPDATE %s x SET %s WHERE %s', name, (SELECT string_agg(format('%I = %s', n, l), ', ') FROM unnest(names, literals) u (n, l)), place);
     ELSE
