@@ -88,7 +88,9 @@ CREATE FUNCTION audit.events(
     target regclass DEFAULT NULL, row_key text DEFAULT NULL, request_id text DEFAULT NULL, process_id text DEFAULT NULL,
     tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, changed_column text DEFAULT NULL, search text DEFAULT NULL,
     since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, before_id bigint DEFAULT NULL, page_size integer DEFAULT 50)
-RETURNS SETOF audit.audit_events LANGUAGE plpgsql STABLE ROWS 50 SET search_path = pg_catalog, pg_temp AS $$
+RETURNS SETOF audit.audit_events LANGUAGE plpgsql STABLE ROWS 50 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off  -- a page is a small part of the log, whatever the statistics say
+AS $$
 #variable_conflict use_column
 DECLARE
     filters CONSTANT jsonb := audit.event_filters(

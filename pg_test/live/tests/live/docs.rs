@@ -96,7 +96,7 @@ fn readme_shows_what_its_sql_gives() -> Result<()> {
 
 #[test]
 fn activity_shows_what_its_sql_gives() -> Result<()> {
-    shows_what_its_sql_gives("docs/activity.md", 9)
+    shows_what_its_sql_gives("docs/activity.md", 8)
 }
 
 #[test]

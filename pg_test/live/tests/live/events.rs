@@ -158,8 +158,8 @@ fn pages_stay_in_place_while_others_write() {
         client.run(
             "CREATE TABLE t (id bigserial PRIMARY KEY, v int);
              SELECT audit.attach('t');
-             INSERT INTO t (v) SELECT i FROM generate_series(1, 3000) i;
-             SELECT audit.log_event('before', category => 'c') FROM generate_series(1, 3000)",
+             INSERT INTO t (v) SELECT i FROM generate_series(1, 1000) i;
+             SELECT audit.log_event('before', category => 'c') FROM generate_series(1, 1000)",
         )?;
         let known: BTreeSet<i64> = ids(
             &mut client,
@@ -174,7 +174,11 @@ fn pages_stay_in_place_while_others_write() {
                     let stop = &stop;
                     scope.spawn(move || -> Result<()> {
                         let mut session = db.connect()?;
-                        while !stop.load(Ordering::Relaxed) {
+                        // Not without end: all that they write is paged through.
+                        for _ in 0..300 {
+                            if stop.load(Ordering::Relaxed) {
+                                break;
+                            }
                             session.run(
                                 "BEGIN; INSERT INTO t (v) SELECT 1 FROM generate_series(1, 20);
                                  SELECT audit.log_event('during', category => 'c'); COMMIT",
@@ -223,7 +227,7 @@ fn page_through(client: &mut Client, filter: &str, known: &BTreeSet<i64>) -> Res
         let page = ids(
             client,
             &format!(
-                "SELECT event_id FROM audit.events({filter}before_id => {before}, page_size => 70)"
+                "SELECT event_id FROM audit.events({filter}before_id => {before}, page_size => 150)"
             ),
         )?;
         let Some(lowest) = page.last() else { break };
