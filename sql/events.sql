@@ -135,11 +135,11 @@ BEGIN
                      ORDER BY e.event_id DESC OFFSET $2 - 1 LIMIT 1'
                 INTO before USING before, window_size, months_from, months_to;
             EXIT WHEN before IS NULL;
-            EXECUTE 'SELECT count(*) FROM (SELECT FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' LIMIT $3) AS few'
+            EXECUTE 'SELECT count(*) FROM (SELECT FROM audit.audit_events e WHERE e.event_id + 0 < $2 AND ' || conditions || ' LIMIT $3) AS few'
                 INTO found USING filters, before, window_size * 5, since, until;
             IF found < window_size * 5 THEN
                 RETURN QUERY EXECUTE
-                    'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
+                    'SELECT e.* FROM audit.audit_events e WHERE e.event_id + 0 < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
                     USING filters, before, missing, since, until;
                 EXIT;
             END IF;
@@ -147,7 +147,7 @@ BEGIN
         END LOOP;
     WHEN 'group' THEN
         RETURN QUERY EXECUTE
-            'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
+            'SELECT e.* FROM audit.audit_events e WHERE e.event_id + 0 < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
             USING filters, before, page_size, since, until;
     ELSE
         -- The page of each value, merged. Compared as a row, (value, event_id) can be read in order from its own index alone: the
