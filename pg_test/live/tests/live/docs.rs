@@ -145,7 +145,7 @@ fn examples_print_what_stands_beside_them() -> Result<()> {
 
 #[test]
 fn activity_shows_what_its_sql_gives() -> Result<()> {
-    shows_what_its_sql_gives("docs/activity.md", 9)
+    shows_what_its_sql_gives("docs/activity.md", 8)
 }
 
 #[test]
