@@ -1,4 +1,4 @@
-//! The README's SQL gives the output that the README shows.
+//! The SQL of the README and of the pages under `docs/` gives the output that they show.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -36,7 +36,10 @@ fn output_of(database: &Database, examples: &[(String, String)]) -> Result<Vec<S
         writeln!(script, "{sql}\\echo '{MARK}'")?;
     }
     let dir = database.cluster().dir();
-    let (script_file, output_file) = (dir.join("readme.sql"), dir.join("readme.out"));
+    let (script_file, output_file) = (
+        dir.join(format!("{}.sql", database.name())),
+        dir.join(format!("{}.out", database.name())),
+    );
     std::fs::write(&script_file, script)?;
     // One file for both streams keeps messages in their place.
     let file = std::fs::File::create(&output_file)?;
@@ -64,15 +67,17 @@ fn output_of(database: &Database, examples: &[(String, String)]) -> Result<Vec<S
         .collect())
 }
 
-#[test]
-fn readme_shows_what_its_sql_gives() -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+/// Runs a page's examples in a new database and compares with what the page shows.
+fn page_shows_what_its_sql_gives(name: &str, at_least: usize) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(name);
     let page = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let examples = examples(&page);
     ensure!(
-        examples.len() >= 4,
-        "the README has lost its examples: {} found",
+        examples.len() >= at_least,
+        "{name} has lost its examples: {} found",
         examples.len()
     );
     let database = Database::empty(shared_cluster()?)?;
@@ -80,8 +85,18 @@ fn readme_shows_what_its_sql_gives() -> Result<()> {
     for ((sql, shown), got) in examples.iter().zip(&output) {
         ensure!(
             shown == got,
-            "{sql}\nthe README shows:\n{shown}\npsql printed:\n{got}"
+            "{sql}\n{name} shows:\n{shown}\npsql printed:\n{got}"
         );
     }
     Ok(())
+}
+
+#[test]
+fn readme_shows_what_its_sql_gives() -> Result<()> {
+    page_shows_what_its_sql_gives("README.md", 4)
+}
+
+#[test]
+fn history_page_shows_what_its_sql_gives() -> Result<()> {
+    page_shows_what_its_sql_gives("docs/history.md", 10)
 }
