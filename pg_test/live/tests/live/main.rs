@@ -18,6 +18,7 @@ mod dump; // 34
 mod executor; // 16, 22
 mod extension; // 35, 38
 mod indexes; // 36
+mod lineage;
 mod memory; // 29, 30
 mod no_alarm;
 mod pooling;
