@@ -28,6 +28,8 @@ DECLARE
     facts audit.audit_events[];
     fact audit.audit_events;
     later audit.audit_events;
+    earlier oid;
+    first_columns jsonb;   -- the columns at the beginning of a life that was restored: a dump numbers them anew
 BEGIN
     SELECT n.nspname, c.relname INTO schema_now, table_now
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = life;
@@ -63,6 +65,20 @@ BEGIN
             later := fact;
         END LOOP;
 
+        earlier := NULL;
+        first_columns := NULL;
+        IF begun IS NOT TRUE THEN
+            -- No beginning: the database was restored, and the table had another OID. Its name tells which.
+            earlier := audit.earlier_oid(life, schema_now, table_now, coalesce(facts[1].captured_at, life_until));
+            first_columns := (
+                SELECT jsonb_object_agg(c.n::text, c.value)
+                FROM (SELECT e.context -> 'columns' FROM audit.audit_events e
+                      WHERE e.table_oid = earlier AND e.row_key IS NULL AND e.operation IN ('ddl', 'system') AND e.context ? 'columns'
+                        AND e.captured_at < coalesce(facts[1].captured_at, life_until) AND e.schema_name = schema_now AND e.table_name = table_now
+                      ORDER BY e.captured_at DESC, e.event_id DESC LIMIT 1) last (columns)
+                CROSS JOIN LATERAL (SELECT x.value, row_number() OVER (ORDER BY x.key::int) AS n FROM jsonb_each_text(last.columns) x) c);
+        END IF;
+
         masks := ARRAY(SELECT DISTINCT jsonb_array_elements_text((s.settings -> 'mask') || (s.settings -> 'exclude'))
                        FROM (SELECT f.context -> 'settings' FROM unnest(facts) f UNION ALL SELECT settings_now) s (settings));
         RETURN QUERY
@@ -72,7 +88,7 @@ BEGIN
                 FROM unnest(facts) f
                 UNION ALL
                 -- What was before the first fact: only if that is not the beginning.
-                SELECT '-infinity', NULL, NULL, schema_now, table_now, '{}'::jsonb, 0
+                SELECT '-infinity', NULL, NULL, schema_now, table_now, jsonb_strip_nulls(jsonb_build_object('columns', first_columns)), 0
                 WHERE begun IS NOT TRUE
             ), known AS (
                 SELECT f.*,
@@ -102,16 +118,15 @@ BEGIN
                       AND NOT (SELECT p.columns FROM known p WHERE p.n < k.n ORDER BY p.n DESC LIMIT 1) ? d.number)
             FROM known k;
 
-        EXIT WHEN begun;
-        -- No beginning: the database was restored, and the table had another OID. Its name tells which.
-        names_after := (SELECT jsonb_object_agg(c.value, columns_now ->> c.key)
-                        FROM (SELECT f.context -> 'columns' FROM unnest(facts) f WHERE f.context ? 'columns' ORDER BY f.captured_at, f.event_id LIMIT 1) first (columns),
-                             jsonb_each_text(first.columns) c);
+        EXIT WHEN earlier IS NULL;
+        columns_now := coalesce(columns_now, (SELECT f.context -> 'columns' FROM unnest(facts) f WHERE f.context ? 'columns' ORDER BY f.captured_at DESC, f.event_id DESC LIMIT 1),
+                                first_columns);
+        names_after := (SELECT jsonb_object_agg(c.value, CASE WHEN names_after ? (columns_now ->> c.key) THEN names_after ->> (columns_now ->> c.key) ELSE columns_now ->> c.key END)
+                        FROM jsonb_each_text(first_columns) c);
         columns_now := NULL;
         settings_now := NULL;
         life_until := coalesce(facts[1].captured_at, life_until);
-        life := audit.earlier_oid(life, schema_now, table_now, life_until);
-        EXIT WHEN life IS NULL;
+        life := earlier;
     END LOOP;
 END
 $$;
@@ -128,12 +143,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT k.oid
     FROM known k
     CROSS JOIN LATERAL (
-        SELECT e.captured_at, e.action, e.schema_name, e.table_name FROM audit.audit_events e
+        SELECT e.captured_at, e.event_id, e.action FROM audit.audit_events e
         WHERE e.table_oid = k.oid AND e.row_key IS NULL AND e.operation IN ('ddl', 'system') AND e.captured_at < before
-        ORDER BY e.captured_at DESC, e.event_id DESC LIMIT 1) f
-    WHERE k.oid <> later AND f.schema_name = $2 AND f.table_name = $3
-      AND f.action NOT IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'detach', 'merge')
-    ORDER BY f.captured_at DESC
+          AND e.schema_name = $2 AND e.table_name = $3
+        ORDER BY e.captured_at DESC, e.event_id DESC LIMIT 1) last
+    WHERE k.oid <> later AND last.action NOT IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'detach', 'merge')
+      -- Not renamed since; any other fact that follows is of a table that got the OID in the restored database.
+      AND (SELECT e.action FROM audit.audit_events e
+           WHERE e.table_oid = k.oid AND e.row_key IS NULL AND e.operation IN ('ddl', 'system') AND e.captured_at < before
+             AND (e.captured_at, e.event_id) > (last.captured_at, last.event_id)
+           ORDER BY e.captured_at, e.event_id LIMIT 1) IN ('ALTER TABLE', 'ALTER SCHEMA') IS NOT TRUE
+    ORDER BY last.captured_at DESC
     LIMIT 1
 $$;
 COMMENT ON FUNCTION audit.earlier_oid IS 'The OID that a table had before the database was restored: of the table that last had this name and was neither dropped nor detached';

@@ -1,5 +1,7 @@
 //! `audit.rows_at` and `audit.as_of` against a copy that was taken at that moment.
 
+use std::fmt::Write;
+
 use anyhow::{Context, Result, bail, ensure};
 use postgres::Client;
 
@@ -30,7 +32,7 @@ pub fn check_as_of(client: &mut Client, table: &str, copy: &str, moment: &str) -
         let mut text = String::new();
         for (what, query) in [("told alone", side(&told, &copied)), ("in the copy alone", side(&copied, &told))] {
             for row in client.table(&query)? {
-                text.push_str(&format!("\n  {what}: {}", report::cut(&row)));
+                write!(text, "\n  {what}: {}", report::cut(&row))?;
             }
         }
         if !text.is_empty() {

@@ -104,6 +104,11 @@ fn readme_shows_what_its_sql_gives() -> Result<()> {
 }
 
 #[test]
+fn history_shows_what_its_sql_gives() -> Result<()> {
+    shows_what_its_sql_gives("docs/history.md", 10)
+}
+
+#[test]
 fn metrics_show_what_their_sql_gives() -> Result<()> {
     shows_what_its_sql_gives("docs/metrics.md", 3)
 }

@@ -21,6 +21,7 @@ mod extension; // 35, 38
 mod grafana;
 mod hold_ups;
 mod indexes; // 36
+mod lineage;
 mod memory; // 29, 30
 mod new_pages;
 mod no_alarm;
