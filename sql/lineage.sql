@@ -3,7 +3,7 @@
 CREATE FUNCTION audit.process_path(process_id text, OUT ids text[], OUT names text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH RECURSIVE up (id, depth) AS (
-        SELECT $1, 0 WHERE $1 IS NOT NULL
+        SELECT $1 COLLATE "C", 0 WHERE $1 IS NOT NULL
         UNION ALL
         SELECT s.process_id, up.depth + 1
         FROM up CROSS JOIN LATERAL (
