@@ -4,7 +4,7 @@
 \set SHOW_CONTEXT never
 -- Running it again changes nothing.
 CREATE EXTENSION IF NOT EXISTS pg_attest;
--- The months ahead; the first audit.attach makes them too, and the background worker.
+-- The months ahead; the first audit.attach makes them, too.
 SELECT count(*) > 0 AS maintained FROM audit.maintain();
 
 -- A thousand entries with one and the same time, and a few more.
