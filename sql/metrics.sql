@@ -11,9 +11,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
         SELECT date_bin(bucket, e.occurred_at, '2001-01-01 00:00:00+00') AS at, e.*
         FROM audit.audit_events e
         WHERE e.occurred_at >= since AND e.occurred_at < until
-          -- What a seal had seen when the period began lies below: the primary key leads past it.
-          AND e.event_id > coalesce((SELECT last_event_id FROM audit.checkpoints
-                                     WHERE sealed_at < since ORDER BY epoch DESC, tree_size DESC LIMIT 1), 0)
     ), request AS (
         -- As audit.log_request writes it; a session's audit.context may put anything in its place.
         SELECT at, context #>> '{request,provider}' AS provider,

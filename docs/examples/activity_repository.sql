@@ -1,9 +1,11 @@
--- An activity log repository: categories, severities, actors, entities; pages that stay put; filters; free text; counts; streaming export.
--- Pruning by age and by number, and clearing, are in activity_retention.sql.
+-- An activity log repository: categories, severities, actors, entities; pages that stay put; filters; free text; counts; streaming export;
+-- pruning by age and by number, clearing.
 \set QUIET on
 \set SHOW_CONTEXT never
 -- Running it again changes nothing.
 CREATE EXTENSION IF NOT EXISTS pg_attest;
+-- The months ahead; the first audit.attach makes them, too.
+SELECT count(*) > 0 AS maintained FROM audit.maintain();
 
 -- A thousand entries with one and the same time, and a few more.
 SELECT count(audit.log_event('sync', format('entry %s of 1000', n), category => 'background',
@@ -54,3 +56,23 @@ FETCH 2 FROM export;
 MOVE 996 FROM export;
 FETCH 2 FROM export;
 COMMIT;
+
+-- Sealed and verified.
+SELECT audit.seal() > 0 AS sealed;
+SELECT check_name, ok FROM audit.verify() WHERE check_name IN ('events', 'leaves', 'checkpoints', 'signatures');
+
+-- Pruning by number of entries and by age: a policy for the category, first told, then done. What is held or not sealed stays.
+SELECT audit.set_retention('90 days', category => 'background', max_events => 100);
+SELECT policy, subject, due, pruned FROM audit.apply_retention(dry_run => true) WHERE due > 0;
+SELECT policy, subject, due, pruned FROM audit.apply_retention(dry_run => false) WHERE due > 0;
+SELECT audit.count_events(category => '{background}', operation => '{event}') AS background;
+-- By age alone: nothing is older than ninety days, all is older than a microsecond.
+SELECT audit.set_retention('90 days', category => 'background');
+SELECT coalesce(sum(due), 0) AS due FROM audit.apply_retention();
+SELECT audit.set_retention('1 microsecond', category => 'background');
+SELECT sum(due) AS due FROM audit.apply_retention();
+
+-- Clearing. What was pruned and cleared, and why, is in the log.
+SELECT audit.clear('editing', 'the demonstration is over') AS cleared;
+SELECT audit.count_events(category => '{editing}', operation => '{event}') AS editing;
+SELECT action, category, reason FROM audit.events(operation => '{system}', action => '{prune,clear}') ORDER BY event_id;

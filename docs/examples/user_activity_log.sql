@@ -1,6 +1,7 @@
 -- The user-activity log of a web platform: every request with user, role, tenant, session, status and time; secrets redacted, messages
--- cut; a view for the user, one for administrators. How months are archived and removed is in activity_retention.sql.
+-- cut; a view for the user, one for administrators. How its months are kept stands at the end.
 \set QUIET on
+SELECT count(*) > 0 AS maintained FROM audit.maintain();
 CREATE ROLE example_platform;
 SELECT audit.grant_access('example_platform', 'writer');
 GRANT SELECT ON audit.my_activity TO example_platform;
@@ -43,6 +44,10 @@ SELECT length(description) AS length, right(description, 20) AS ends FROM audit.
 
 -- Who is slow, and how often it fails.
 SELECT field, value FROM audit.metrics('36500 days', until => 'infinity') WHERE metric = 'requests' ORDER BY field;
+
+-- Twelve months stay; older ones leave by the month, each after it was archived (attest archive).
+SELECT audit.set_retention('12 months', category => 'request', require_archive => true);
+SELECT subject, policy, events FROM audit.retention_report() WHERE subject = 'category request';
 
 DROP OWNED BY example_platform;
 DROP ROLE example_platform;

@@ -144,7 +144,7 @@ fn examples_print_what_stands_beside_them() -> Result<()> {
             script.display()
         );
     }
-    ensure!(seen >= 4, "only {seen} examples");
+    ensure!(seen >= 5, "only {seen} examples");
     Ok(())
 }
 
