@@ -1,4 +1,4 @@
-//! The README's SQL gives the output that the README shows.
+//! The SQL of the pages gives the output that they show.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -36,7 +36,11 @@ fn output_of(database: &Database, examples: &[(String, String)]) -> Result<Vec<S
         writeln!(script, "{sql}\\echo '{MARK}'")?;
     }
     let dir = database.cluster().dir();
-    let (script_file, output_file) = (dir.join("readme.sql"), dir.join("readme.out"));
+    let name = database.name();
+    let (script_file, output_file) = (
+        dir.join(format!("{name}.sql")),
+        dir.join(format!("{name}.out")),
+    );
     std::fs::write(&script_file, script)?;
     // One file for both streams keeps messages in their place.
     let file = std::fs::File::create(&output_file)?;
@@ -64,24 +68,35 @@ fn output_of(database: &Database, examples: &[(String, String)]) -> Result<Vec<S
         .collect())
 }
 
-#[test]
-fn readme_shows_what_its_sql_gives() -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let page = std::fs::read_to_string(&path)
+/// Runs a page's examples, of which there are so many at least, and compares.
+fn check(database: &Database, page: &str, least: usize) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(page);
+    let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let examples = examples(&page);
+    let examples = examples(&text);
     ensure!(
-        examples.len() >= 4,
-        "the README has lost its examples: {} found",
+        examples.len() >= least,
+        "{page} has lost its examples: {} found",
         examples.len()
     );
-    let database = Database::empty(shared_cluster()?)?;
-    let output = output_of(&database, &examples)?;
+    let output = output_of(database, &examples)?;
     for ((sql, shown), got) in examples.iter().zip(&output) {
         ensure!(
             shown == got,
-            "{sql}\nthe README shows:\n{shown}\npsql printed:\n{got}"
+            "{sql}\n{page} shows:\n{shown}\npsql printed:\n{got}"
         );
     }
     Ok(())
+}
+
+#[test]
+fn readme_shows_what_its_sql_gives() -> Result<()> {
+    check(&Database::empty(shared_cluster()?)?, "README.md", 4)
+}
+
+#[test]
+fn the_page_on_retention_shows_what_its_sql_gives() -> Result<()> {
+    check(&Database::new(shared_cluster()?)?, "docs/retention.md", 5)
 }

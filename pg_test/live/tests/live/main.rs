@@ -22,6 +22,7 @@ mod memory; // 29, 30
 mod no_alarm;
 mod pooling;
 mod replication; // 23
+mod retention;
 mod roles; // 2–7
 mod seal;
 mod signing;
