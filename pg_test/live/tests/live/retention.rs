@@ -8,6 +8,8 @@ use live_tests::database::Database;
 use live_tests::{Sql, own_cluster, wait_until};
 use postgres::Client;
 
+use crate::no_alarm::dump_and_restore;
+
 const OLD_MONTHS: &[&str] = &["2015-01", "2015-02", "2015-03"];
 const PER_MONTH: i64 = 300;
 /// Of each of eight writers.
@@ -232,9 +234,9 @@ fn eight_writers_never_wait_for_a_prune() {
                 })
                 .collect();
             let mut prunes = 0;
-            let mut pruned = Ok(());
-            while pruned.is_ok() && writing.load(Ordering::Relaxed) > 0 {
-                pruned = client.run("CALL audit.prune()");
+            let mut outcome = Ok(());
+            while outcome.is_ok() && writing.load(Ordering::Relaxed) > 0 {
+                outcome = client.run("CALL audit.prune()");
                 prunes += 1;
             }
             let mut written = 0;
@@ -242,7 +244,7 @@ fn eight_writers_never_wait_for_a_prune() {
                 written += writer.join().map_err(|_| anyhow!("a writer panicked"))??;
             }
             ensure!(prunes > 0, "nothing was pruned beside the writers");
-            pruned.map(|()| written)
+            outcome.map(|()| written)
         })?;
         let found = waits(db);
         ensure!(found.is_empty(), "somebody waited: {found:#?}");
@@ -259,14 +261,12 @@ fn eight_writers_never_wait_for_a_prune() {
         // That a wait would have been seen.
         client.run("BEGIN; LOCK TABLE audit.audit_events IN ACCESS EXCLUSIVE MODE")?;
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| db.connect()?.run("INSERT INTO t (v) VALUES ('waits')"));
+            let late = scope.spawn(|| db.connect()?.run("INSERT INTO t (v) VALUES ('waits')"));
             let seen = wait_until("the server to log a wait", || {
                 Ok((!waits(db).is_empty()).then_some(()))
             });
             client.run("ROLLBACK")?;
-            waiting
-                .join()
-                .map_err(|_| anyhow!("the writer panicked"))??;
+            late.join().map_err(|_| anyhow!("the writer panicked"))??;
             seen
         })
     });
@@ -364,6 +364,57 @@ fn erased_bytes_are_gone_from_the_files_after_a_rewrite() {
             let found = files_with(db, &mut client, needle)?;
             ensure!(found.is_empty(), "{needle} is still in {found:?}");
         }
+        Ok(())
+    });
+}
+
+/// Policies and holds arrive with a dump, though table OIDs do not: they go by names, also of a table that was renamed.
+#[test]
+fn policies_and_holds_survive_a_restore() {
+    own_cluster(&[], |db| {
+        let mut client = with_a_past(db)?;
+        client.run("CREATE TABLE u (id int PRIMARY KEY); SELECT audit.attach('u')")?;
+        client.run("INSERT INTO u VALUES (1)")?;
+        client.run("SELECT audit.set_retention('100 years', target => 't', locked => true)")?;
+        client.run("SELECT audit.set_retention('1 day')")?;
+        client
+            .run("SELECT audit.hold('case', target => 'u', row_key => '1', reason => 'court')")?;
+        client.run("ALTER TABLE t RENAME TO renamed; ALTER TABLE u RENAME TO v")?;
+        client.run("INSERT INTO renamed (v) VALUES ('new')")?;
+        client.run("SELECT * FROM audit.maintain()")?;
+        client.run("SELECT audit.seal()")?;
+        let copy = Database::empty(db.cluster())?;
+        // Other tables have the OIDs there.
+        copy.connect()?
+            .run("CREATE TABLE a (); CREATE TABLE b (); CREATE TABLE c ()")?;
+        dump_and_restore(db, &copy, "1")?;
+        let mut client = copy.connect()?;
+        wait_until("the restoring sessions to end", || {
+            Ok(client
+                .attempt("SELECT audit.seal()")?
+                .is_none()
+                .then_some(()))
+        })?;
+        let policies = client
+            .table("SELECT policy, target, locked FROM audit.retention_policies ORDER BY 1")?;
+        ensure!(
+            policies == ["default|∅|f", "table public.t|renamed|t"],
+            "{policies:?}"
+        );
+        let refused =
+            client.attempt("SELECT audit.set_retention('1 year', target => 'renamed')")?;
+        ensure!(refused.is_some(), "the lock is lost");
+        let due = client.table("SELECT policy, subject, due, held FROM audit.apply_retention()")?;
+        ensure!(due.is_empty(), "due are {due:?}");
+        client.run("SELECT audit.set_retention(NULL, max_events => 0)")?;
+        let due = client.table("SELECT policy, subject, sum(due) = sum(held) + 1 FROM audit.apply_retention() GROUP BY 1, 2 ORDER BY 2")?;
+        ensure!(
+            due.iter().all(|row| !row.starts_with("table public.t")),
+            "the locked table's events are due: {due:?}"
+        );
+        client.run("SELECT audit.apply_retention(false)")?;
+        let left = client.table("SELECT table_name, count(*) FROM audit.audit_events WHERE operation = 'insert' GROUP BY 1 ORDER BY 1")?;
+        ensure!(left == ["renamed|1", "t|900", "u|1"], "left are {left:?}");
         Ok(())
     });
 }
