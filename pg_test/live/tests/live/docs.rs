@@ -87,8 +87,7 @@ fn shows_what_its_sql_gives(page: &str, least: usize) -> Result<()> {
         "{page} has lost its examples: {} found",
         examples.len()
     );
-    let database = Database::empty(shared_cluster()?)?;
-    let output = output_of(&database, &examples)?;
+    let output = output_of(database, &examples)?;
     for ((sql, shown), got) in examples.iter().zip(&output) {
         ensure!(
             shown == got,
@@ -106,6 +105,11 @@ fn readme_shows_what_its_sql_gives() -> Result<()> {
 #[test]
 fn history_shows_what_its_sql_gives() -> Result<()> {
     shows_what_its_sql_gives("docs/history.md", 10)
+}
+
+#[test]
+fn retention_shows_what_its_sql_gives() -> Result<()> {
+    shows_what_its_sql_gives("docs/retention.md", 5)
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod new_pages;
 mod no_alarm;
 mod pooling;
 mod replication; // 23
+mod retention;
 mod roles; // 2–7
 mod seal;
 mod signing;
