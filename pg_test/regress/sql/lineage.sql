@@ -85,7 +85,7 @@ INSERT INTO "quo""te & [odd] --> x" VALUES (1);
 SELECT line FROM regexp_split_to_table(audit.lineage_graph(E'req "`]\n%%{init}%%'), E'\n') line;
 SELECT line FROM regexp_split_to_table(audit.lineage_graph(E'req "`]\n%%{init}%%'), E'\n') WITH ORDINALITY l (line, n)
 WHERE line !~ CASE WHEN n = 1 THEN '^flowchart TD$'
-                   ELSE '^    ([rpt]\d*(\["[^"`<>]*(<br/>[^"`<>]*)?"\]|\[\("[^"`<>]*"\)\]|\(\["[^"`<>]*"\]\))|[rp]\d* --> p\d+|[rp]\d* -->\|"(\d+ \w+(, )?)+"\| t\d+)$' END;
+                   ELSE '^    ([rpt]\d*(\["[^"`<>%]*(<br/>[^"`<>%]*)?"\]|\[\("[^"`<>%]*"\)\]|\(\["[^"`<>%]*"\]\))|[rp]\d* --> p\d+|[rp]\d* -->\|"(\d+ \w+(, )?)+"\| t\d+)$' END;
 ROLLBACK;
 
 -- Cycles of processes that name each other as parents end
