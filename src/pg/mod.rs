@@ -36,6 +36,7 @@ mod jsonb_text;
 pub mod memory;
 mod nbtree;
 pub mod object_lock;
+pub mod page_hole;
 pub mod parallel;
 pub mod partition;
 pub mod pinned;
