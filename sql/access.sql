@@ -10,6 +10,7 @@ DECLARE
         WHEN 'reader' THEN ARRAY[
             'GRANT SELECT ON audit.audit_events, audit.attachments, audit.attachment, audit.attached_schema TO %I',
             'GRANT SELECT ON audit.audit_events_default TO %I',
+            'GRANT SELECT ON audit.archived_events TO %I',
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
             'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass), audit.unsealed(), audit.sealer_state() TO %I',
             'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I']

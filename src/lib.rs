@@ -40,6 +40,11 @@ extension_sql_file!(
 extension_sql_file!("../sql/attach.sql", name = "attach", requires = ["capture"]);
 extension_sql_file!("../sql/log.sql", name = "log", requires = ["capture"]);
 extension_sql_file!(
+    "../sql/archived_events.sql",
+    name = "archived_events",
+    requires = ["capture"]
+);
+extension_sql_file!(
     "../sql/status.sql",
     name = "status",
     requires = ["attach", "log"]
@@ -47,7 +52,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/access.sql",
     name = "access",
-    requires = ["context", "status"],
+    requires = ["context", "archived_events", "status"],
     finalize
 );
 

@@ -11,7 +11,9 @@ mod segment;
 mod signatures;
 mod tiles;
 
-pub use report::{Check, Finding, Report};
+pub use describe::describe;
+pub use report::{Check, EpochReport, Finding, Report, Signed};
+pub use segment::bare;
 
 use crate::progress::Progress;
 use crate::source::Source;

@@ -33,10 +33,13 @@ pub enum Check {
     /// Another tree than one that was seen before under the same origin.
     #[serde(rename = "two trees")]
     TwoTrees,
+    /// A file of an archive, or its manifest, that is not what the rest says of it.
+    #[serde(rename = "altered archive")]
+    AlteredArchive,
 }
 
 impl Check {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::AlteredEvent,
         Self::MissingEvent,
         Self::ForgedEvent,
@@ -45,6 +48,7 @@ impl Check {
         Self::BrokenCheckpoint,
         Self::BadSignature,
         Self::TwoTrees,
+        Self::AlteredArchive,
     ];
 }
 
@@ -59,6 +63,7 @@ impl fmt::Display for Check {
             Self::BrokenCheckpoint => "broken checkpoint",
             Self::BadSignature => "bad signature",
             Self::TwoTrees => "two trees",
+            Self::AlteredArchive => "altered archive",
         })
     }
 }

@@ -340,7 +340,7 @@ impl Link {
 }
 
 /// The leaf of a row that has no commitments.
-fn bare(event: &EventRecord<'_>) -> LeafData {
+pub fn bare(event: &EventRecord<'_>) -> LeafData {
     LeafData::new(
         event.event_id,
         event.xact_id,

@@ -1,0 +1,290 @@
+//! Writes one partition: events, tiles, checkpoints; verifies them by reading them back; then, last, the manifest.
+//!
+//! Invariant: a folder with a manifest is a whole archive that was verified. One without is none, whatever it holds.
+
+use super::columns::{COLUMNS, Kind, schema};
+use super::leaf_set::LeafSet;
+use super::manifest::{
+    Epoch, EventFile, MANIFEST, Manifest, Object, checkpoint_path, events_path, tiles_path,
+};
+use super::partitions::{self, Events, Partition};
+use super::row_group::RowGroup;
+use super::store::{Store, Upload, sha256_hex};
+use super::tiles::{self, Runs};
+use super::verify::{self, Opened};
+use crate::db::{Database, DbReader};
+use crate::progress::Progress;
+use crate::source::{Found, Reader, SEGMENT, Source};
+use crate::verify::{Options, Report};
+use anyhow::{Context, Result, anyhow, ensure};
+use attest_log::tree::Frontier;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Rows and bytes of a file of events at most (of bytes a row group more): readers go through files side by side.
+const FILE_ROWS: u64 = 1 << 20;
+const FILE_BYTES: usize = 256 << 20;
+
+/// Writes the archive of a partition and verifies it. With findings there is no manifest, so no archive.
+pub fn write(
+    database: &mut Database,
+    partition: &Partition,
+    events: &Events,
+    store: &Store,
+    options: &Options,
+) -> Result<(Opened, Report)> {
+    for folder in ["events", "tiles", "checkpoints"] {
+        store.clear(folder)?;
+    }
+    let (snapshot, archived_at) = partitions::now(database)?;
+    let mut reader = database.reader()?;
+    let mut rows = Rows::new(store);
+    let progress = Progress::new("archiving", events.count);
+    for (epoch, segment) in partitions::segments(database, events)? {
+        reader.open(epoch)?;
+        let before = rows.total;
+        rows.segment(&mut reader, &partition.condition, epoch, segment)?;
+        progress.advance(rows.total - before);
+    }
+    let (files, leaves) = rows.finish()?;
+    progress.finish();
+    let total: u64 = files.iter().map(|file| file.rows).sum();
+    ensure!(
+        total == events.count,
+        "{} of the {} events of {} are not sealed: SELECT audit.seal() seals them",
+        events.count.saturating_sub(total),
+        events.count,
+        partition.name
+    );
+    let runs = leaves.runs();
+    let mut epochs: Vec<u32> = runs.iter().map(|run| run.0).collect();
+    epochs.dedup();
+    let (mut trees, mut root) = (Vec::new(), Frontier::new());
+    for epoch in epochs {
+        let of_epoch: Runs = runs
+            .iter()
+            .filter(|run| run.0 == epoch)
+            .map(|(_, first, last)| (*first, *last))
+            .collect();
+        reader.open(epoch)?;
+        trees.push(tree(database, &mut reader, store, epoch, &of_epoch, &mut root)?);
+    }
+    let (format, columns) = Manifest::constant();
+    let manifest = Manifest {
+        format,
+        partition: partition.name.clone(),
+        from: partition.from,
+        until: partition.until,
+        archived_at,
+        snapshot,
+        first_event_id: events.first,
+        last_event_id: events.last,
+        leaves: runs,
+        count: total,
+        root: BASE64_STANDARD.encode(root.root()),
+        epochs: trees,
+        events: files,
+        columns,
+    };
+    let bytes = manifest.to_bytes()?;
+    let opened = Opened {
+        sha256: sha256_hex(&bytes),
+        manifest: Manifest::parse(&bytes)?,
+    };
+    let report = verify::verify(store, &opened, options)?;
+    if report.ok {
+        store.put(MANIFEST, bytes)?;
+    }
+    Ok((opened, report))
+}
+
+/// Writes an epoch's tiles and checkpoint, and adds the archive's leaves to the root over them.
+fn tree(
+    database: &mut Database,
+    reader: &mut DbReader,
+    store: &Store,
+    epoch: u32,
+    runs: &Runs,
+    root: &mut Frontier,
+) -> Result<Epoch> {
+    let last = runs.last().context("an epoch without leaves")?.1;
+    let newest = partitions::checkpoint_over(database, epoch, last)?;
+    let size = newest.checkpoint.size();
+    let levels = tiles::needed(runs, size);
+    let mut file = store.create(&tiles_path(epoch))?;
+    let mut leaves = runs.iter().flat_map(|(first, last)| *first..=*last).peekable();
+    for tile in tiles::in_order(&levels, size) {
+        let hashes = reader
+            .grown_tile(tile)?
+            .map_err(|why| anyhow!("epoch {epoch}, {}: {why}", tile.path()))?;
+        if tile.level == 0 {
+            for (leaf, hash) in (tile.index * 256..).zip(&hashes) {
+                if leaves.next_if_eq(&leaf).is_some() {
+                    root.push(*hash);
+                }
+            }
+        }
+        file.write_all(hashes.as_flattened())?;
+    }
+    let tiles = finish(file, tiles_path(epoch))?;
+    let note = newest.note.to_string().into_bytes();
+    let checkpoint = Object {
+        path: checkpoint_path(epoch),
+        bytes: note.len() as u64,
+        sha256: sha256_hex(&note),
+    };
+    store.put(&checkpoint.path, note)?;
+    Ok(Epoch {
+        epoch,
+        origin: newest.checkpoint.origin().to_owned(),
+        tree_size: size,
+        root: BASE64_STANDARD.encode(newest.checkpoint.root()),
+        checkpoint,
+        tiles,
+        levels,
+    })
+}
+
+fn finish(upload: Upload, path: String) -> Result<Object> {
+    let (bytes, sha256) = upload.finish()?;
+    Ok(Object {
+        path,
+        bytes,
+        sha256,
+    })
+}
+
+/// Files of events, one after the other.
+struct Rows<'a> {
+    store: &'a Store,
+    group: RowGroup,
+    file: Option<SerializedFileWriter<Upload>>,
+    /// Of the open file.
+    rows: u64,
+    files: Vec<EventFile>,
+    leaves: LeafSet,
+    total: u64,
+}
+
+impl<'a> Rows<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self {
+            store,
+            group: RowGroup::new(),
+            file: None,
+            rows: 0,
+            files: Vec::new(),
+            leaves: LeafSet::default(),
+            total: 0,
+        }
+    }
+
+    /// Takes the events of a segment's leaves for which the condition holds.
+    fn segment(
+        &mut self,
+        reader: &mut DbReader,
+        condition: &str,
+        epoch: u32,
+        segment: u64,
+    ) -> Result<()> {
+        let mut failed = None;
+        let leaves = segment * SEGMENT..(segment + 1) * SEGMENT;
+        reader.events_where(condition, leaves, &mut |found| {
+            if failed.is_none() {
+                failed = self.take(&found, epoch).err();
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn take(&mut self, found: &Found<'_>, epoch: u32) -> Result<()> {
+        let (leaf_index, event) = match found {
+            Found::Event { leaf_index, event } => (*leaf_index, event),
+            Found::Broken { event_id, why, .. } => {
+                return Err(anyhow!("event {}: {why}", event_id.unwrap_or_default()));
+            }
+            Found::Stray { event_id, why, .. } => return Err(anyhow!("event {event_id}: {why}")),
+        };
+        ensure!(
+            self.leaves.insert(epoch, leaf_index),
+            "event {}: a second event for leaf {leaf_index}",
+            event.event_id
+        );
+        self.group.push(event, epoch, leaf_index)?;
+        self.total += 1;
+        if self.group.is_full() {
+            self.write_group()?;
+        }
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<()> {
+        if self.group.rows() == 0 {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let upload = self.store.create(&events_path(self.files.len()))?;
+                let writer = SerializedFileWriter::new(upload, schema()?, Arc::new(properties()?))?;
+                none.insert(writer)
+            }
+        };
+        self.rows += self.group.rows() as u64;
+        self.group.write(file)?;
+        if self.rows >= FILE_ROWS || file.bytes_written() >= FILE_BYTES {
+            self.close_file()?;
+        }
+        Ok(())
+    }
+
+    fn close_file(&mut self) -> Result<()> {
+        if let Some(file) = self.file.take() {
+            let object = finish(file.into_inner()?, events_path(self.files.len()))?;
+            let rows = std::mem::take(&mut self.rows);
+            self.files.push(EventFile { object, rows });
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Vec<EventFile>, LeafSet)> {
+        self.write_group()?;
+        self.close_file()?;
+        Ok((self.files, self.leaves))
+    }
+}
+
+/// How columns are stored: zstd throughout; a dictionary where few values repeat; differences of what ascends.
+fn properties() -> Result<WriterProperties> {
+    let mut properties = WriterProperties::builder()
+        .set_created_by(concat!("attest ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_statistics_enabled(EnabledStatistics::Page);
+    for column in COLUMNS {
+        let path = match column.kind {
+            Kind::List => vec![column.name, "list", "element"],
+            _ => vec![column.name],
+        };
+        let path = ColumnPath::from(path.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        if !column.repeats {
+            properties = properties.set_column_dictionary_enabled(path.clone(), false);
+        }
+        match column.kind {
+            Kind::Long | Kind::Time if !column.repeats => {
+                properties = properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+            }
+            // Nobody looks for a range of these.
+            Kind::Json | Kind::Bytes => {
+                properties =
+                    properties.set_column_statistics_enabled(path, EnabledStatistics::None);
+            }
+            _ => {}
+        }
+    }
+    Ok(properties.build())
+}
