@@ -101,7 +101,11 @@ Of an archive, only the checkpoint that it holds can be verified --against. A fo
 Exit status: 0 verified, 1 findings, 2 wrong usage or failed input.")]
 pub struct Verify {
     /// An export, an archive, or a folder of archives: a folder, or s3://…, gs://…, az://…
-    #[arg(value_name = "FOLDER", required_unless_present = "db", conflicts_with = "db")]
+    #[arg(
+        value_name = "FOLDER",
+        required_unless_present = "db",
+        conflicts_with = "db"
+    )]
     folder: Option<String>,
     /// A database, as a PostgreSQL URL without password
     #[arg(long, value_name = "URL")]

@@ -33,9 +33,15 @@ pub fn day(text: &str) -> Result<i64, String> {
         let mut part = || parts.next()?.parse::<u64>().ok();
         let (year, month, day) = (part()?, part()?, part()?);
         // The days of years since 1970 that began by then and of their months: the inverse of `utc`.
-        let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+        let (year, month) = if month > 2 {
+            (year, month - 3)
+        } else {
+            (year.checked_sub(1)?, month + 9)
+        };
         let (era, of_era) = (year / 400, year % 400);
-        let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + (153 * month + 2) / 5 + day.checked_sub(1)?;
+        let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100
+            + (153 * month + 2) / 5
+            + day.checked_sub(1)?;
         days.checked_sub(719_468)
     };
     let days = parse().filter(|days| utc(days.saturating_mul(86_400)).starts_with(text));
@@ -65,7 +71,16 @@ mod tests {
         assert_eq!(day("1970-01-01"), Ok(0));
         assert_eq!(day("2026-01-01"), Ok(1_767_225_600_000_000));
         assert_eq!(day("2000-02-29"), Ok(951_782_400_000_000));
-        for text in ["", "2026", "2026-01", "2026-13-01", "2026-02-30", "2026-1-1", "1969-12-31", "99999999999999999-01-01"] {
+        for text in [
+            "",
+            "2026",
+            "2026-01",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-1-1",
+            "1969-12-31",
+            "99999999999999999-01-01",
+        ] {
             assert!(day(text).is_err(), "{text}");
         }
     }

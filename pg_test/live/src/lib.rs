@@ -14,6 +14,7 @@
 //! | `PG_ATTEST_TMP` | short folder for clusters and sockets; default: the system's temporary folder |
 //! | `PG_ATTEST_KEEP` | `1`: leave the scratch folder (data, logs) for inspection |
 //! | `PG_ATTEST_PGBOUNCER` | path of pgbouncer; default `/usr/sbin/pgbouncer` |
+//! | `PG_ATTEST_PYTHON` | a Python with the packages of `python/requirements.txt`: tests of archives need it |
 //! | `PG_ATTEST_WITHOUT` | comma list of what this machine lacks and tests may leave out: `plperl`, `hstore`, `pgbouncer` |
 //! | `PG_ATTEST_PROPTEST_CASES`, `PG_ATTEST_PROPTEST_SEED` | see `tests/property` |
 

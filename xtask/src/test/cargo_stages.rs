@@ -1,6 +1,7 @@
 //! The stages that are cargo commands.
 
 use super::count::{self, Count};
+use super::python;
 use crate::setup::Workshop;
 use crate::{cluster, interrupt, run, ui};
 use anyhow::{Result, bail};
@@ -8,6 +9,9 @@ use std::process::Command;
 
 /// How much of a failed test run is shown.
 const TAIL: usize = 150;
+
+/// What the live tests need of Python: DuckDB, and a stand-in for S3.
+const REQUIREMENTS: &str = "pg_test/live/python/requirements.txt";
 
 pub fn fmt(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
     let mut command = workshop.cargo()?;
@@ -72,13 +76,15 @@ pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
     let mut attest = workshop.cargo()?;
     attest.args(["build", "--package", "attest-cli"]);
     single(workshop, step, "attest", &mut attest)?;
+    let python = python::environment(workshop, step, "live", REQUIREMENTS)?;
     let mut command = workshop.cargo()?;
     command
         .args(["test", "--package", "live-tests", "--no-fail-fast", "--"])
         .args(filters);
     command
         .env("PG_ATTEST_BINDIR", &workshop.bindir)
-        .env("PG_ATTEST_TMP", &scratch);
+        .env("PG_ATTEST_TMP", &scratch)
+        .env("PG_ATTEST_PYTHON", &python);
     match workshop.layout.user.name() {
         Some(name) => command.env("PG_ATTEST_RUNAS", name),
         None => command.env_remove("PG_ATTEST_RUNAS"),

@@ -4,6 +4,7 @@ mod cargo_stages;
 mod count;
 mod fuzz;
 mod interop;
+mod python;
 mod regress;
 
 use crate::setup::{Purpose, Workshop};

@@ -125,7 +125,8 @@ impl Archive {
             let place = store.inside(&name);
             let (manifest, sha256, report) = match verify::open(&place)? {
                 None => {
-                    let (opened, report) = write::write(database, partition, events, &place, &options)?;
+                    let (opened, report) =
+                        write::write(database, partition, events, &place, &options)?;
                     (opened.manifest, opened.sha256, Some(report))
                 }
                 Some(Err(error)) => bail!("{}: its manifest is none: {error:#}", place.name()),
@@ -145,7 +146,11 @@ impl Archive {
                 }
             };
             let Some(report) = report else {
-                say!("{}: is archived already, at {}", partition.name, place.name())?;
+                say!(
+                    "{}: is archived already, at {}",
+                    partition.name,
+                    place.name()
+                )?;
                 return Ok(Ended::There);
             };
             if !report.ok {
@@ -191,7 +196,11 @@ SELECT … FROM audit.archived_events: they are no part of the log. Needs a supe
 Exit status: 0 restored, there already, or dropped, 1 the archive has findings, 2 wrong usage or failed input or output.")]
 pub struct RestoreArchive {
     /// The archive: a folder, or s3://…, gs://…, az://…
-    #[arg(value_name = "ARCHIVE", required_unless_present = "drop", conflicts_with = "drop")]
+    #[arg(
+        value_name = "ARCHIVE",
+        required_unless_present = "drop",
+        conflicts_with = "drop"
+    )]
     archive: Option<String>,
     /// The database, as a PostgreSQL URL without password
     #[arg(long, value_name = "URL")]

@@ -205,7 +205,10 @@ impl<'a> Events<'a> {
                             Check::AlteredEvent,
                             epoch,
                             Some(computed.leaf),
-                            format!("it fits neither its tile nor the one above; {}", computed.says),
+                            format!(
+                                "it fits neither its tile nor the one above; {}",
+                                computed.says
+                            ),
                         )
                     });
                 }

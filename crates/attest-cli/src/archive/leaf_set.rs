@@ -23,20 +23,6 @@ impl LeafSet {
         is_new
     }
 
-    /// Whether a leaf is there.
-    pub fn contains(&self, epoch: u32, leaf: u64) -> bool {
-        let (word, bit) = place(leaf);
-        self.0
-            .get(&(epoch, leaf / BLOCK))
-            .is_some_and(|block| block[word] & bit != 0)
-    }
-
-    /// How many leaves there are.
-    pub fn len(&self) -> u64 {
-        let words = self.0.values().flat_map(|block| block.iter());
-        words.map(|word| u64::from(word.count_ones())).sum()
-    }
-
     /// The leaves as runs, both ends included.
     pub fn runs(&self) -> Vec<(u32, u64, u64)> {
         let mut runs: Vec<(u32, u64, u64)> = Vec::new();
@@ -65,7 +51,10 @@ impl LeafSet {
 fn place(leaf: u64) -> (usize, u64) {
     let within = leaf % BLOCK;
     // Less than 65,536.
-    (usize::try_from(within / 64).unwrap_or(0), 1 << (within % 64))
+    (
+        usize::try_from(within / 64).unwrap_or(0),
+        1 << (within % 64),
+    )
 }
 
 #[cfg(test)]
@@ -84,8 +73,6 @@ mod tests {
             assert!(!set.insert(1, leaf));
         }
         set.insert(2, 65_545);
-        assert!(set.contains(1, 202) && !set.contains(1, 201) && !set.contains(2, 202));
-        assert_eq!(set.len(), 200 + 2 + 15 + 1 + 1);
         assert_eq!(
             set.runs(),
             [

@@ -58,7 +58,8 @@ pub fn events(database: &mut Database, partition: &Partition) -> Result<Option<E
         partition.condition
     );
     let row = database.client().query_one(&query, &[])?;
-    let (count, first, last): (i64, Option<i64>, Option<i64>) = (row.get(0), row.get(1), row.get(2));
+    let (count, first, last): (i64, Option<i64>, Option<i64>) =
+        (row.get(0), row.get(1), row.get(2));
     Ok(first.zip(last).map(|(first, last)| Events {
         count: count.cast_unsigned(),
         first,
@@ -67,7 +68,11 @@ pub fn events(database: &mut Database, partition: &Partition) -> Result<Option<E
 }
 
 /// How many of its events came after an archive of it was taken.
-pub fn later_than(database: &mut Database, partition: &Partition, manifest: &Manifest) -> Result<u64> {
+pub fn later_than(
+    database: &mut Database,
+    partition: &Partition,
+    manifest: &Manifest,
+) -> Result<u64> {
     let query = format!(
         "SELECT pg_catalog.count(*) FROM audit.audit_events
          WHERE {} AND NOT pg_catalog.pg_visible_in_snapshot(xact_id, $1::text::pg_catalog.pg_snapshot)",

@@ -28,10 +28,16 @@ pub fn restore(target: &Target, store: &Store, opened: &Opened, name: &str) -> R
             &[],
         )?
         .get(0);
-    ensure!(there, "this database has no audit.archived_events: the extension pg_attest is not there, or too old");
+    ensure!(
+        there,
+        "this database has no audit.archived_events: the extension pg_attest is not there, or too old"
+    );
     let mut load = client.transaction()?;
     let table: Option<String> = load
-        .query_one("SELECT audit.begin_archived($1, $2)", &[&name, &opened.sha256])?
+        .query_one(
+            "SELECT audit.begin_archived($1, $2)",
+            &[&name, &opened.sha256],
+        )?
         .get(0);
     let Some(table) = table else { return Ok(false) };
     let progress = Progress::new("restoring", manifest.count);
@@ -45,7 +51,9 @@ pub fn restore(target: &Target, store: &Store, opened: &Opened, name: &str) -> R
     let mut row = Vec::new();
     for said in &manifest.events {
         let path = &said.object.path;
-        let fetched = store.fetch(path)?.with_context(|| format!("{path} is missing"))?;
+        let fetched = store
+            .fetch(path)?
+            .with_context(|| format!("{path} is missing"))?;
         ensure!(
             fetched.sha256 == said.object.sha256,
             "{path} was changed while it was read"

@@ -232,7 +232,9 @@ impl Spans {
             }
             column.write_batch(&values, Some(&levels), Some(&repeats))?;
         } else if descriptor.max_def_level() == 0 {
-            let values: Vec<_> = found.map(|value| value.unwrap_or_default().into()).collect();
+            let values: Vec<_> = found
+                .map(|value| value.unwrap_or_default().into())
+                .collect();
             column.write_batch(&values, None, None)?;
         } else {
             let (mut values, mut levels) = (Vec::new(), Vec::with_capacity(order.len()));

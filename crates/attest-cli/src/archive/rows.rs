@@ -24,8 +24,11 @@ pub struct Archived<'a> {
 ///
 /// Broken files make the reader panic here and there: that is an error too.
 pub fn read(file: File, each: &mut dyn FnMut(&Archived<'_>) -> Result<()>) -> Result<()> {
-    catch_unwind(AssertUnwindSafe(|| read_file(file, each)))
-        .unwrap_or_else(|_| Err(anyhow!("it is broken in a way that its reader does not take")))
+    catch_unwind(AssertUnwindSafe(|| read_file(file, each))).unwrap_or_else(|_| {
+        Err(anyhow!(
+            "it is broken in a way that its reader does not take"
+        ))
+    })
 }
 
 fn read_file(file: File, each: &mut dyn FnMut(&Archived<'_>) -> Result<()>) -> Result<()> {
@@ -164,7 +167,10 @@ impl Batch {
                 .with_context(|| format!("{} is missing", COLUMNS[column].name))
         };
         let bytes = |column: usize| -> Option<&[u8]> {
-            columns[column].bytes.get(places[column]?).map(ByteArray::data)
+            columns[column]
+                .bytes
+                .get(places[column]?)
+                .map(ByteArray::data)
         };
         let salt = bytes(8).map(<[u8; 16]>::try_from).transpose();
         let payload_hash = bytes(34).map(<[u8; 32]>::try_from).transpose();

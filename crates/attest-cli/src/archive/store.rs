@@ -83,8 +83,9 @@ impl Store {
         }
         // Installed once; a second time it is there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (scheme, prefix) = ObjectStoreScheme::parse(&url)
-            .with_context(|| format!("{place} is none of s3://, gs://, az://, file:// or a path"))?;
+        let (scheme, prefix) = ObjectStoreScheme::parse(&url).with_context(|| {
+            format!("{place} is none of s3://, gs://, az://, file:// or a path")
+        })?;
         let retry = RetryConfig {
             retry_timeout: PATIENCE,
             ..RetryConfig::default()

@@ -78,10 +78,7 @@ impl TileFile {
             }
             runs.push(placed);
         }
-        ensure!(
-            at == bytes,
-            "it has {bytes} bytes, its tiles have {at}"
-        );
+        ensure!(at == bytes, "it has {bytes} bytes, its tiles have {at}");
         Ok(Self { file, size, runs })
     }
 
@@ -130,11 +127,7 @@ mod tests {
         let levels = needed(&vec![(5, 6), (600, 1100)], size);
         assert_eq!(
             levels,
-            [
-                vec![(0, 0), (2, 4), (257, 257)],
-                vec![(0, 1)],
-                vec![(0, 0)]
-            ]
+            [vec![(0, 0), (2, 4), (257, 257)], vec![(0, 1)], vec![(0, 0)]]
         );
         let widths: Vec<_> = in_order(&levels, size).map(|tile| tile.width).collect();
         assert_eq!(widths, [256, 256, 256, 256, 44, 256, 1, 1]);

@@ -169,7 +169,8 @@ impl<'a> Tree<'a> {
         }
         if let Some(file) = &tree.tiles {
             if checkpoint.is_some_and(|said| file.root().ok().as_ref() != Some(said.root())) {
-                let detail = "the root of its tree is not that of its tiles: it or they were changed";
+                let detail =
+                    "the root of its tree is not that of its tiles: it or they were changed";
                 report.add(finding(
                     Check::BrokenCheckpoint,
                     said.epoch,

@@ -14,8 +14,8 @@ use attest_log::checkpoint::Checkpoint;
 use attest_log::tree::Frontier;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// A manifest that makes sense by itself.
@@ -64,13 +64,19 @@ pub fn verify(store: &Store, opened: &Opened, options: &Options) -> Result<Repor
     for kept in &options.against {
         let kept: Checkpoint = kept.text().parse()?;
         ensure!(
-            manifest.epochs.iter().any(|tree| tree.origin == kept.origin()),
+            manifest
+                .epochs
+                .iter()
+                .any(|tree| tree.origin == kept.origin()),
             "the archive has no tree of origin {}, of which --against has a checkpoint",
             kept.origin()
         );
     }
     if let Some(wanted) = &options.origin
-        && manifest.epochs.last().is_none_or(|tree| tree.origin != *wanted)
+        && manifest
+            .epochs
+            .last()
+            .is_none_or(|tree| tree.origin != *wanted)
     {
         let detail = format!("its origin is not {wanted}");
         report.add(finding(Check::BrokenCheckpoint, 0, None, detail));
@@ -170,7 +176,9 @@ fn missing(manifest: &Manifest, seen: &LeafSet, report: &mut Report) {
         let mut tell = |from: u64, to: u64| {
             let detail = match to - from {
                 0 => "its event is not in the files".to_owned(),
-                more => format!("its event, and those of the {more} leaves behind it, are not in the files"),
+                more => format!(
+                    "its event, and those of the {more} leaves behind it, are not in the files"
+                ),
             };
             report.add(finding(Check::MissingEvent, epoch, Some(from), detail));
         };

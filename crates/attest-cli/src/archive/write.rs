@@ -72,7 +72,14 @@ pub fn write(
             .map(|(_, first, last)| (*first, *last))
             .collect();
         reader.open(epoch)?;
-        trees.push(tree(database, &mut reader, store, epoch, &of_epoch, &mut root)?);
+        trees.push(tree(
+            database,
+            &mut reader,
+            store,
+            epoch,
+            &of_epoch,
+            &mut root,
+        )?);
     }
     let (format, columns) = Manifest::constant();
     let manifest = Manifest {
@@ -117,7 +124,10 @@ fn tree(
     let size = newest.checkpoint.size();
     let levels = tiles::needed(runs, size);
     let mut file = store.create(&tiles_path(epoch))?;
-    let mut leaves = runs.iter().flat_map(|(first, last)| *first..=*last).peekable();
+    let mut leaves = runs
+        .iter()
+        .flat_map(|(first, last)| *first..=*last)
+        .peekable();
     for tile in tiles::in_order(&levels, size) {
         let hashes = reader
             .grown_tile(tile)?

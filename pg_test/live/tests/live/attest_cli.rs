@@ -12,33 +12,39 @@ use serde_json::Value as Json;
 use crate::seal::each;
 
 /// A folder for what a test writes, and the program with a connection to its database.
-struct Auditor<'a> {
-    db: &'a Database<'a>,
+pub struct Auditor<'a> {
+    pub db: &'a Database<'a>,
     folder: PathBuf,
 }
 
 impl<'a> Auditor<'a> {
-    fn new(db: &'a Database<'a>) -> Result<Self> {
+    pub fn new(db: &'a Database<'a>) -> Result<Self> {
         let folder = scratch::new_dir()?;
         Ok(Self { db, folder })
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.join(name).to_string_lossy().into_owned()
     }
 
-    /// Runs `attest` and demands this exit status.
-    fn attest(&self, status: i32, arguments: &[&str]) -> Result<Output> {
+    /// The command; `DB` among the arguments is the database's URL.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let url = format!("postgresql:///{}", self.db.name());
         let arguments = arguments
             .iter()
             .map(|argument| if *argument == "DB" { &url } else { *argument });
-        let output = Command::new(program()?)
+        let mut command = Command::new(program()?);
+        command
             .args(arguments)
             .env("PGHOST", self.db.cluster().dir())
             .env("PGPORT", PORT.to_string())
-            .env("PGUSER", SUPERUSER)
-            .output()?;
+            .env("PGUSER", SUPERUSER);
+        Ok(command)
+    }
+
+    /// Runs `attest` and demands this exit status.
+    pub fn attest(&self, status: i32, arguments: &[&str]) -> Result<Output> {
+        let output = self.command(arguments)?.output()?;
         ensure!(
             output.status.code() == Some(status),
             "exit status is not {status}: {output:?}"
@@ -80,7 +86,7 @@ fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
-fn findings(output: &Output) -> Result<Vec<String>> {
+pub fn findings(output: &Output) -> Result<Vec<String>> {
     let report: Json = serde_json::from_slice(&output.stdout)?;
     let findings = report["findings"].as_array().context("no findings")?;
     let mut lines: Vec<String> = findings
@@ -98,7 +104,7 @@ fn findings(output: &Output) -> Result<Vec<String>> {
 }
 
 /// As a superuser who means harm: past triggers and guards.
-fn tamper(db: &Database, sql: &str) -> Result<()> {
+pub fn tamper(db: &Database, sql: &str) -> Result<()> {
     let mut client = db.connect()?;
     client.run("SET session_replication_role = replica")?;
     let tables = client.rows(

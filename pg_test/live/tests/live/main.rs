@@ -8,6 +8,8 @@
     reason = "PostgreSQL and pg_attest are names, not items"
 )]
 
+mod archive;
+mod archive_s3;
 mod attest_cli;
 mod concurrency; // 32, 33
 mod context;
