@@ -192,7 +192,15 @@ impl<'a> Events<'a> {
             }
         }
         let events_good = Some(root_of(&hashes)) == self.trees[tree].parent(tile)?;
+        let last = tile * 256 + 255;
         let detail = format!("tile/0, tile {tile}: its hashes do not lead to the tile above");
+        let detail = match (events_good, hashes == stored) {
+            (true, _) => format!("{detail}; its events do"),
+            (false, true) => {
+                format!("{detail}: it and an event up to leaf {last} were changed together")
+            }
+            (false, false) => detail,
+        };
         let first = Some(tile * 256);
         let (check, epoch) = (Check::AlteredTile, said.epoch);
         self.report.add(finding(check, epoch, first, detail));

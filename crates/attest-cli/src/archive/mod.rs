@@ -14,6 +14,8 @@ mod restore;
 mod row_group;
 mod rows;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tiles;
 mod tree;
 mod verify;
@@ -35,7 +37,11 @@ pub fn verify(
         return Ok(Some(vec![report]));
     }
     let mut reports = Vec::new();
-    for name in store.folders()? {
+    let folders = store.folders()?;
+    let broken_off = folders
+        .iter()
+        .any(|name| write::FOLDERS.contains(&name.as_str()));
+    for name in folders {
         if let Some(report) = verify_one(&store.inside(&name), options, None)? {
             reports.push(report);
         }
@@ -45,7 +51,7 @@ pub fn verify(
         "--manifest-sha256 is of one archive, and {place} holds several"
     );
     ensure!(
-        !reports.is_empty() || !store::is_url(place),
+        !reports.is_empty() || !(broken_off || store::is_url(place)),
         "{place} is no archive and holds none: there is no {MANIFEST} (an attempt that was broken off has none)"
     );
     Ok(Some(reports).filter(|reports| !reports.is_empty()))

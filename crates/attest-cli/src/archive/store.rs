@@ -235,6 +235,7 @@ impl Store {
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(self.explain("read", name, error)),
         }
+        file.seek(SeekFrom::Start(0))?;
         Ok(Some(Fetched {
             file,
             bytes,

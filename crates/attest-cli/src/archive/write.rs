@@ -26,6 +26,8 @@ use parquet::schema::types::ColumnPath;
 use std::io::Write;
 use std::sync::Arc;
 
+/// What an archive has beside its manifest.
+pub const FOLDERS: [&str; 3] = ["events", "tiles", "checkpoints"];
 /// Rows and bytes of a file of events at most (of bytes a row group more): readers go through files side by side.
 const FILE_ROWS: u64 = 1 << 20;
 const FILE_BYTES: usize = 256 << 20;
@@ -38,7 +40,7 @@ pub fn write(
     store: &Store,
     options: &Options,
 ) -> Result<(Opened, Report)> {
-    for folder in ["events", "tiles", "checkpoints"] {
+    for folder in FOLDERS {
         store.clear(folder)?;
     }
     let (snapshot, archived_at) = partitions::now(database)?;
@@ -170,7 +172,7 @@ fn finish(upload: Upload, path: String) -> Result<Object> {
 }
 
 /// Files of events, one after the other.
-struct Rows<'a> {
+pub struct Rows<'a> {
     store: &'a Store,
     group: RowGroup,
     file: Option<SerializedFileWriter<Upload>>,
@@ -182,7 +184,7 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(store: &'a Store) -> Self {
+    pub fn new(store: &'a Store) -> Self {
         Self {
             store,
             group: RowGroup::new(),
@@ -212,7 +214,7 @@ impl<'a> Rows<'a> {
         failed.map_or(Ok(()), Err)
     }
 
-    fn take(&mut self, found: &Found<'_>, epoch: u32) -> Result<()> {
+    pub fn take(&mut self, found: &Found<'_>, epoch: u32) -> Result<()> {
         let (leaf_index, event) = match found {
             Found::Event { leaf_index, event } => (*leaf_index, event),
             Found::Broken { event_id, why, .. } => {
@@ -262,7 +264,7 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(Vec<EventFile>, LeafSet)> {
+    pub fn finish(mut self) -> Result<(Vec<EventFile>, LeafSet)> {
         self.write_group()?;
         self.close_file()?;
         Ok((self.files, self.leaves))
