@@ -105,8 +105,10 @@ CREATE TABLE audit.audit_events_default PARTITION OF audit.audit_events DEFAULT 
 COMMENT ON TABLE audit.audit_events_default IS 'Events of months that have no partition; audit.maintain() moves them out';
 ALTER TABLE audit.audit_events_default ADD PRIMARY KEY (event_id);
 CREATE INDEX audit_events_default_row_idx ON audit.audit_events_default (table_oid, row_key);
+CREATE INDEX audit_events_default_old_row_idx ON audit.audit_events_default (table_oid, old_row_key) WHERE old_row_key IS NOT NULL;
 CREATE INDEX audit_events_default_request_idx ON audit.audit_events_default (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX audit_events_default_process_idx ON audit.audit_events_default (process_id) WHERE process_id IS NOT NULL;
+CREATE INDEX audit_events_default_action_idx ON audit.audit_events_default (action) WHERE action IS NOT NULL;
 
 CREATE TABLE audit.attachment (
     relation    regclass    PRIMARY KEY,

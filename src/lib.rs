@@ -6,6 +6,7 @@
 //! - `table_plan`: what is captured of one relation
 //! - `capture`: from a statement to its events, on the user's hot path
 //! - `ledger`: committed events sealed in a Merkle tree; proofs and verification
+//! - `retention`: how long events stay: policies, holds, prunes, erasures
 //! - `worker`: seals in the background
 //! - `settings`, `error`: what users set, what they read when something is refused
 //! - `pg`: the only home of `unsafe`
@@ -19,6 +20,7 @@ mod capture;
 mod error;
 mod ledger;
 mod pg;
+mod retention;
 mod set_context;
 mod settings;
 mod table_plan;
@@ -45,9 +47,14 @@ extension_sql_file!(
     requires = ["capture"]
 );
 extension_sql_file!(
+    "../sql/retention.sql",
+    name = "retention",
+    requires = ["log"]
+);
+extension_sql_file!(
     "../sql/status.sql",
     name = "status",
-    requires = ["attach", "log"]
+    requires = ["attach", "retention"]
 );
 extension_sql_file!(
     "../sql/access.sql",

@@ -106,13 +106,7 @@ fn drain() -> Result<i64> {
     )?;
     let months = months_in_default()?;
     let before = count_in_default()?;
-    // A name that the session's own temporary tables leave free.
-    let drain = first(
-        "SELECT 'pg_temp.audit_drain_' || n FROM pg_catalog.generate_series(1, 1000000) n \
-         WHERE pg_catalog.to_regclass('pg_temp.audit_drain_' || n) IS NULL LIMIT 1",
-        &[],
-    )?
-    .unwrap_or_default();
+    let drain = temporary_name()?;
     query::run(
         &format!(
             "CREATE TEMPORARY TABLE {drain} USING heap ON COMMIT DROP AS SELECT * FROM audit.audit_events_default"
@@ -130,6 +124,16 @@ fn drain() -> Result<i64> {
     query::run(&format!("DROP TABLE {drain}"), &[])?;
     // Where a month's name is taken by something else, its events came back.
     Ok(before - count_in_default()?)
+}
+
+/// A name that the session's own temporary tables leave free.
+pub fn temporary_name() -> Result<String> {
+    let name = first(
+        "SELECT 'pg_temp.audit_drain_' || n FROM pg_catalog.generate_series(1, 1000000) n \
+         WHERE pg_catalog.to_regclass('pg_temp.audit_drain_' || n) IS NULL LIMIT 1",
+        &[],
+    )?;
+    Ok(name.unwrap_or_default())
 }
 
 /// The first days of the months that the default partition holds events of, and that can be made.

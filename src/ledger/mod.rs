@@ -10,14 +10,14 @@
 
 mod checkpoint;
 mod epoch;
-mod events;
+pub mod events;
 pub mod grow;
 mod incarnation;
-mod leaf;
+pub mod leaf;
 pub mod order;
 mod proof;
 pub mod seal;
-mod sealed;
+pub mod sealed;
 mod signing;
 mod tables;
 mod tree;

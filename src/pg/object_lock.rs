@@ -13,6 +13,8 @@ pub enum Agreement {
     Sealer = 0x5ea1,
     /// Restoring the log (for the session) against sealing it (for the transaction).
     Restore = 0x5ea2,
+    /// Removing events, and saying which may be removed: exclusive, for the transaction.
+    Retention = 0x5ea3,
 }
 
 /// How long a lock is held.

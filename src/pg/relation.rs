@@ -16,6 +16,13 @@ pub mod lock {
     pub const SHARE_UPDATE_EXCLUSIVE: pg_sys::LOCKMODE =
         pg_sys::ShareUpdateExclusiveLock.cast_signed();
     pub const SHARE_ROW_EXCLUSIVE: pg_sys::LOCKMODE = pg_sys::ShareRowExclusiveLock.cast_signed();
+    pub const ACCESS_EXCLUSIVE: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock.cast_signed();
+}
+
+/// Takes a lock if that is possible at once: nobody queues behind it. It is held until the transaction ends.
+pub fn lock_at_once(relation: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
+    // SAFETY: the lock manager takes any OID.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, mode) }
 }
 
 /// The attribute with this zero-based index.

@@ -72,6 +72,18 @@ pub fn command_counter_increment() {
     unsafe { pg_sys::CommandCounterIncrement() }
 }
 
+/// Whether the caller's own BEGIN goes on after the running command: what is locked stays locked for long.
+pub fn in_block() -> bool {
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::IsTransactionBlock() }
+}
+
+/// Sleeps for less than a second; an interrupt is seen afterwards.
+pub fn pause(time: std::time::Duration) {
+    // SAFETY: sleeps, woken early by a signal.
+    unsafe { pg_sys::pg_usleep(time.as_micros().try_into().unwrap_or(1000)) }
+}
+
 /// Refuses in a read-only transaction, as `PostgreSQL`'s own commands do.
 pub fn prevent_if_read_only(command: &'static std::ffi::CStr) {
     // SAFETY: a static C string.

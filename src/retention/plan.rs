@@ -1,0 +1,328 @@
+//! Which events of a partition are due, under which policy.
+
+use crate::error::Result;
+use crate::pg::query::{self, Arg, Cells};
+use serde_json::{Map, Value as Json, json};
+use std::collections::HashMap;
+
+/// A policy in force.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Policy {
+    pub name: String,
+    /// As JSON prints it: `7 years`; None: for ever.
+    pub keep: Option<String>,
+    pub max_events: Option<u64>,
+    pub locked: bool,
+    pub require_archive: bool,
+    /// What is older is due; `-infinity`: nothing is.
+    pub cutoff: String,
+    /// The event that set it last.
+    pub event_id: String,
+}
+
+impl Policy {
+    /// All that are in force.
+    pub fn all() -> Result<Vec<Self>> {
+        let rows = query::rows(
+            "SELECT policy, audit.interval_text(keep), max_events, locked, require_archive, \
+                    CASE WHEN pg_catalog.isfinite(cutoff) THEN pg_catalog.to_jsonb(cutoff) #>> '{}' ELSE '-infinity' END, event_id \
+             FROM audit.retention_policies ORDER BY policy",
+            &[],
+        )?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Self {
+                name: text(&row, 0),
+                keep: cell(&row, 1),
+                max_events: cell(&row, 2).and_then(|count| count.parse().ok()),
+                locked: is(&row, 3),
+                require_archive: is(&row, 4),
+                cutoff: text(&row, 5),
+                event_id: text(&row, 6),
+            })
+            .collect())
+    }
+
+    /// What a declaration says of it.
+    pub fn to_json(&self) -> Json {
+        json!({
+            "policy": self.name,
+            "keep": self.keep,
+            "max_events": self.max_events,
+            "locked": self.locked,
+            "before": self.cutoff,
+            "set_by_event": self.event_id.parse::<i64>().ok(),
+        })
+    }
+}
+
+/// A partition of the log.
+#[derive(Clone)]
+pub struct Partition {
+    pub name: String,
+    pub oid: String,
+    pub is_default: bool,
+    /// Whether its time ended a day ago at least: no transaction writes it any more.
+    pub is_over: bool,
+}
+
+impl Partition {
+    /// All of them, the newest first, the default partition last.
+    pub fn all() -> Result<Vec<Self>> {
+        let rows = query::rows(
+            "SELECT name, partition::pg_catalog.oid, is_default, coalesce(ends < pg_catalog.now() - interval '1 day', false) \
+             FROM audit.log_partitions ORDER BY is_default, ends DESC",
+            &[],
+        )?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Self {
+                name: text(&row, 0),
+                oid: text(&row, 1),
+                is_default: is(&row, 2),
+                is_over: is(&row, 3),
+            })
+            .collect())
+    }
+
+    /// Its name as SQL writes it.
+    pub fn sql(&self) -> String {
+        format!("audit.\"{}\"", self.name.replace('"', "\"\""))
+    }
+}
+
+/// Events of a partition that one policy decides over, for one reason: a table, a category.
+pub struct Group {
+    /// As `audit.retention_groups` tells them.
+    key: Map<String, Json>,
+    pub policy: usize,
+    pub subject: String,
+    pub events: u64,
+    pub oldest: String,
+    pub newest: String,
+    /// What stands before, by time and id, is due.
+    cut: (String, i64),
+}
+
+/// The plan for a partition.
+pub struct Plan {
+    pub groups: Vec<Group>,
+    /// All events of the partition, those without a policy too.
+    pub events: u64,
+}
+
+impl Plan {
+    /// What of the partition is due by age.
+    pub fn by_age(partition: &Partition, policies: &[Policy]) -> Result<Self> {
+        let rows = query::rows(
+            "SELECT pg_catalog.to_jsonb(g) || pg_catalog.jsonb_build_object('subject', CASE \
+                        WHEN g.is_event THEN coalesce('category ' || g.category, 'application events') \
+                        WHEN g.table_name IS NOT NULL THEN 'table ' || pg_catalog.format('%I.%I', g.schema_name, g.table_name) \
+                        ELSE 'others' END) \
+             FROM audit.retention_groups($1::pg_catalog.oid::pg_catalog.regclass) g ORDER BY g.is_event, g.schema_name, g.table_name, g.category, g.table_oid, g.is_old",
+            &[Arg::Text(&partition.oid)],
+        )?;
+        let mut plan = Self {
+            groups: Vec::new(),
+            events: 0,
+        };
+        for row in rows {
+            let Ok(Json::Object(key)) = serde_json::from_str(&text(&row, 0)) else {
+                continue;
+            };
+            let string = |name: &str| {
+                key.get(name)
+                    .and_then(Json::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            let events = key.get("events").and_then(Json::as_u64).unwrap_or_default();
+            plan.events += events;
+            let policy = string("policy");
+            let Some(policy) = policies.iter().position(|known| known.name == policy) else {
+                continue;
+            };
+            plan.groups.push(Group {
+                policy,
+                subject: string("subject"),
+                events,
+                oldest: string("oldest"),
+                newest: string("newest"),
+                cut: (policies[policy].cutoff.clone(), i64::MIN),
+                key,
+            });
+        }
+        Ok(plan)
+    }
+
+    /// All application events of a category, whatever its policy.
+    pub fn of_category(partition: &Partition, category: &str) -> Result<Self> {
+        let rows = query::rows(
+            "SELECT pg_catalog.to_jsonb(g) FROM audit.retention_groups($1::pg_catalog.oid::pg_catalog.regclass) g \
+             WHERE g.is_event AND g.category = $2",
+            &[Arg::Text(&partition.oid), Arg::Text(category)],
+        )?;
+        let keys = rows
+            .iter()
+            .filter_map(|row| serde_json::from_str(&text(row, 0)).ok());
+        let groups = keys.map(|key| Group {
+            key,
+            policy: 0,
+            subject: format!("category {category}"),
+            events: 0,
+            oldest: String::new(),
+            newest: String::new(),
+            cut: ("infinity".to_owned(), i64::MAX),
+        });
+        Ok(Self {
+            groups: groups.collect(),
+            events: 0,
+        })
+    }
+
+    /// Counts the events of policies that keep only so many, from the newest partition on: `seen` is what newer ones have.
+    pub fn count(
+        &mut self,
+        partition: &Partition,
+        policies: &[Policy],
+        seen: &mut HashMap<usize, u64>,
+    ) -> Result<()> {
+        if partition.is_default {
+            return Ok(());
+        }
+        for (number, policy) in policies.iter().enumerate() {
+            let Some(most) = policy.max_events else {
+                continue;
+            };
+            let here: u64 = self.of(number).map(|group| group.events).sum();
+            let before = seen.entry(number).or_default();
+            let room = most.saturating_sub(*before);
+            *before += here;
+            if here <= room {
+                continue;
+            }
+            let cut = if room == 0 {
+                ("infinity".to_owned(), i64::MAX)
+            } else {
+                let groups: Json = self
+                    .of(number)
+                    .map(|group| Json::Object(group.key.clone()))
+                    .collect();
+                let rows = query::rows(
+                    "SELECT pg_catalog.to_jsonb(cut_time) #>> '{}', cut_id \
+                     FROM audit.newest_kept($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, $3::pg_catalog.int8)",
+                    &[
+                        Arg::Text(&partition.oid),
+                        Arg::Text(&groups.to_string()),
+                        Arg::Text(&room.to_string()),
+                    ],
+                )?;
+                let row = rows.into_iter().next().unwrap_or_default();
+                (text(&row, 0), text(&row, 1).parse().unwrap_or(i64::MIN))
+            };
+            for group in self
+                .groups
+                .iter_mut()
+                .filter(|group| group.policy == number)
+            {
+                // Whichever limit is passed.
+                if later(&cut.0, &group.cut.0)? {
+                    group.cut = cut.clone();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn of(&self, policy: usize) -> impl Iterator<Item = &Group> {
+        self.groups
+            .iter()
+            .filter(move |group| group.policy == policy)
+    }
+
+    /// The groups that may have due events, for `audit.due_events`.
+    fn to_json(&self) -> Json {
+        self.groups
+            .iter()
+            .map(|group| {
+                let mut key = group.key.clone();
+                key.insert("cut_time".into(), group.cut.0.clone().into());
+                key.insert("cut_id".into(), group.cut.1.into());
+                Json::Object(key)
+            })
+            .collect()
+    }
+
+    /// Whether anything can be due; how many events are not, at least.
+    pub fn outlook(&self) -> Result<(bool, u64)> {
+        let mut any = false;
+        let mut kept = self.events - self.groups.iter().map(|group| group.events).sum::<u64>();
+        for group in &self.groups {
+            if !later(&group.oldest, &group.cut.0)? {
+                any = true;
+            }
+            if !later(&group.cut.0, &group.newest)? {
+                kept += group.events;
+            }
+        }
+        Ok((any, kept))
+    }
+
+    /// The next events, by ids: those that are due, or all.
+    pub fn next(
+        &self,
+        partition: &Partition,
+        after: i64,
+        limit: usize,
+        everything: bool,
+    ) -> Result<Vec<Found>> {
+        let rows = query::rows(
+            "SELECT event_id, place, held FROM audit.due_events($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, \
+                    $3::pg_catalog.int8, $4::pg_catalog.int4, $5::pg_catalog.bool)",
+            &[
+                Arg::Text(&partition.oid),
+                Arg::Text(&self.to_json().to_string()),
+                Arg::Text(&after.to_string()),
+                Arg::Text(&limit.to_string()),
+                Arg::Text(if everything { "true" } else { "false" }),
+            ],
+        )?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Found {
+                event_id: text(&row, 0).parse().unwrap_or_default(),
+                group: cell(&row, 1).and_then(|place| place.parse().ok()),
+                held: is(&row, 2),
+            })
+            .collect())
+    }
+}
+
+/// An event of the partition.
+pub struct Found {
+    pub event_id: i64,
+    /// None: it is not due.
+    pub group: Option<usize>,
+    pub held: bool,
+}
+
+/// Whether one time, as JSON prints it, is after another one.
+fn later(one: &str, other: &str) -> Result<bool> {
+    let rows = query::rows(
+        "SELECT $1::pg_catalog.timestamptz OPERATOR(pg_catalog.>) $2::pg_catalog.timestamptz",
+        &[Arg::Text(one), Arg::Text(other)],
+    )?;
+    Ok(rows.first().is_some_and(|row| is(row, 0)))
+}
+
+fn cell(row: &Cells, at: usize) -> Option<String> {
+    row.get(at).cloned().flatten()
+}
+
+fn text(row: &Cells, at: usize) -> String {
+    cell(row, at).unwrap_or_default()
+}
+
+fn is(row: &Cells, at: usize) -> bool {
+    row.get(at).and_then(Option::as_deref) == Some("t")
+}

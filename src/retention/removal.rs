@@ -1,0 +1,86 @@
+//! Removing events of one partition: declared in the same transaction, never without.
+
+use super::declaration::{Declaration, Place};
+use super::plan::Partition;
+use crate::act::Act;
+use crate::attach::partitions;
+use crate::capture::event::EventKind;
+use crate::capture::guard::Upkeep;
+use crate::error::Result;
+use crate::ledger::sealed;
+use crate::pg::query::{self, Arg};
+use crate::pg::snapshot::Snapshot;
+use attest_log::Hash;
+use serde_json::{Map, Value as Json};
+use std::collections::HashMap;
+
+/// The leaves of events, by their ids, which ascend.
+pub fn leaves(ids: &[i64]) -> Result<HashMap<i64, (Place, Hash)>> {
+    let snapshot = Snapshot::latest();
+    let found = sealed::find_all(&snapshot, ids)?.into_iter();
+    Ok(found
+        .map(|(id, leaf)| {
+            let place = Place {
+                epoch: leaf.epoch,
+                index: leaf.index,
+            };
+            (id, (place, leaf.hash))
+        })
+        .collect())
+}
+
+/// Writes a declaration; `said` is for people.
+pub fn declare(
+    action: &str,
+    leaves: Vec<(Place, Hash)>,
+    said: Map<String, Json>,
+    act: Act<'_>,
+) -> Result<i64> {
+    let mut context = said;
+    context.extend(Declaration::of(leaves).said());
+    Act {
+        said: context,
+        action,
+        kind: EventKind::System,
+        ..act
+    }
+    .record()
+}
+
+/// Deletes events of a partition.
+pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
+    let _upkeep = Upkeep::new();
+    query::run(
+        &format!(
+            "DELETE FROM ONLY {} WHERE event_id = ANY ($1::pg_catalog.int8[])",
+            partition.sql()
+        ),
+        &[Arg::Text(&array(ids))],
+    )
+}
+
+/// Empties a partition but for these events. The caller holds its ACCESS EXCLUSIVE lock.
+pub fn empty(partition: &Partition, kept: &[i64]) -> Result<()> {
+    let _upkeep = Upkeep::new();
+    let name = partition.sql();
+    if kept.is_empty() {
+        return query::run(&format!("TRUNCATE {name}"), &[]);
+    }
+    let aside = partitions::temporary_name()?;
+    query::run(
+        &format!(
+            "CREATE TEMPORARY TABLE {aside} USING heap ON COMMIT DROP AS SELECT * FROM ONLY {name} \
+             WHERE event_id = ANY ($1::pg_catalog.int8[])"
+        ),
+        &[Arg::Text(&array(kept))],
+    )?;
+    query::run(&format!("TRUNCATE {name}"), &[])?;
+    query::run(&format!("INSERT INTO {name} SELECT * FROM {aside}"), &[])?;
+    query::run(&format!("DROP TABLE {aside}"), &[])
+}
+
+/// Ids as an array's text.
+pub fn array(ids: &[i64]) -> String {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    format!("{{{}}}", ids.join(","))
+}
