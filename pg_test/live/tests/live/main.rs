@@ -9,6 +9,8 @@
 )]
 
 mod archive;
+mod archive_harm;
+mod archive_queries;
 mod archive_s3;
 mod attest_cli;
 mod concurrency; // 32, 33
