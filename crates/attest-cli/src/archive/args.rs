@@ -34,10 +34,10 @@ pub struct Archive {
     /// The database, as a PostgreSQL URL without password
     #[arg(long, value_name = "URL")]
     db: String,
-    /// Where archives go: a folder, or s3://bucket/folder, gs://…, az://…
+    /// Where archives go: a folder, or `s3://bucket/folder`, `gs://…`, `az://…`
     #[arg(value_name = "DEST")]
     destination: String,
-    /// Only this partition of audit.audit_events
+    /// Only this partition of `audit.audit_events`
     #[arg(long, value_name = "NAME")]
     partition: Vec<String>,
     /// Only months that end at this day (UTC) or before
@@ -61,6 +61,7 @@ enum Ended {
 impl Archive {
     pub fn run(&self) -> Result<Outcome> {
         let mut database = Database::open(self.db.parse()?)?;
+        partitions::lock(&mut database)?;
         let store = Store::open(&self.destination)?;
         let months = self.months(&mut database)?;
         let mut outcome = Outcome::Good;
@@ -131,16 +132,22 @@ impl Archive {
                 }
                 Some(Err(error)) => bail!("{}: its manifest is none: {error:#}", place.name()),
                 Some(Ok(opened)) => {
+                    ensure!(
+                        partitions::is_of_this_log(database, &opened.manifest)?,
+                        "{} is the archive of another log: each log needs a destination of its own",
+                        place.name()
+                    );
                     if opened.manifest.partition != partition.name
                         || partitions::later_than(database, partition, &opened.manifest)? > 0
                     {
                         continue;
                     }
                     let recorded = self.no_record || record::is_there(database, &opened.sha256)?;
-                    let report = match recorded {
-                        true => None,
-                        // The one before was broken off between the manifest and the record, or did not record.
-                        false => Some(verify::verify(&place, &opened, &options)?),
+                    // One that is not: the attempt before was broken off behind the manifest, or did not record.
+                    let report = if recorded {
+                        None
+                    } else {
+                        Some(verify::verify(&place, &opened, &options)?)
                     };
                     (opened.manifest, opened.sha256, report)
                 }
@@ -182,7 +189,7 @@ fn threads(asked: Option<std::num::NonZero<usize>>) -> usize {
     )
 }
 
-/// Brings an archive's events back into a database, for reading, as audit.archived_events
+/// Brings an archive's events back into a database, for reading, as `audit.archived_events`
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -205,7 +212,7 @@ pub struct RestoreArchive {
     /// The database, as a PostgreSQL URL without password
     #[arg(long, value_name = "URL")]
     db: String,
-    /// The name that audit.archived_events has it under [default: the archive's partition]
+    /// The name that `audit.archived_events` has it under [default: the archive's partition]
     #[arg(long = "as", value_name = "NAME")]
     name: Option<String>,
     /// Remove a restored archive from the database again

@@ -35,6 +35,7 @@ pub struct Manifest {
 }
 
 /// A tree that leaves are in.
+#[expect(clippy::struct_field_names, reason = "its members are the format's")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
     pub epoch: u32,

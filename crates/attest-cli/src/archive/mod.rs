@@ -18,6 +18,7 @@ mod store;
 mod tests;
 mod tiles;
 mod tree;
+mod upload;
 mod verify;
 mod write;
 

@@ -3,7 +3,7 @@
 use super::manifest::Manifest;
 use crate::db::{Database, Newest};
 use crate::source::SEGMENT;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// A month of the log.
 #[derive(Debug, Clone)]
@@ -80,6 +80,34 @@ pub fn later_than(
     );
     let row = database.client().query_one(&query, &[&manifest.snapshot])?;
     Ok(row.get::<_, i64>(0).cast_unsigned())
+}
+
+/// Whether an archive is of this log: its trees are.
+pub fn is_of_this_log(database: &mut Database, manifest: &Manifest) -> Result<bool> {
+    let query = "SELECT EXISTS (SELECT FROM audit.epochs WHERE epoch = $1 AND origin = $2)";
+    for tree in &manifest.epochs {
+        let epoch = tree.epoch.cast_signed();
+        if !database
+            .client()
+            .query_one(query, &[&epoch, &tree.origin])?
+            .get::<_, bool>(0)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Keeps a second `attest archive` of this database from writing the same files, as long as this one lives.
+pub fn lock(database: &mut Database) -> Result<()> {
+    // The number is the name "archive" in ASCII.
+    let query = "SELECT pg_catalog.pg_try_advisory_lock(x'61726368697665'::bigint)";
+    let locked: bool = database.client().query_one(query, &[])?.get(0);
+    ensure!(
+        locked,
+        "another attest archive is at work on this database; try again when it has ended"
+    );
+    Ok(())
 }
 
 /// The snapshot under which everything is read, and the time of the database in microseconds since the Unix epoch.

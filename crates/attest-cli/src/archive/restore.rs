@@ -1,4 +1,4 @@
-//! Brings an archive's events into a database, as a partition of audit.archived_events (sql/archived_events.sql): a table of its
+//! Brings an archive's events into a database, as a partition of `audit.archived_events` (`sql/archived_events.sql`): a table of its
 //! own, which no function of the log reads.
 
 use super::columns::{COLUMNS, EPOCH, LEAF_INDEX};
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 /// Microseconds from 1970 to 2000, where PostgreSQL's times begin.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
-/// Of text, the type of the elements of changed_columns.
+/// Of text, the type of the elements of `changed_columns`.
 const TEXT: i32 = 25;
 
 /// Loads an archive, all of it or nothing; false where it is there already.
@@ -64,7 +64,7 @@ pub fn restore(target: &Target, store: &Store, opened: &Opened, name: &str) -> R
             encode(archived, &mut row)?;
             copy.write_all(&row)?;
             rows += 1;
-            if rows % 4096 == 0 {
+            if rows.is_multiple_of(4096) {
                 progress.advance(4096);
             }
             Ok(())

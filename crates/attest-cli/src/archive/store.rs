@@ -2,6 +2,7 @@
 //!
 //! Invariant: a name holds a whole object or what it held before. Credentials come from the environment, never from the URL.
 
+use super::upload::Upload;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -10,24 +11,16 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{
-    MultipartUpload, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutPayload, RetryConfig,
-};
+use object_store::{ObjectStore, ObjectStoreExt, ObjectStoreScheme, RetryConfig};
 use ring::digest::{self, SHA256};
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
 use url::Url;
 
-/// Bytes of a part of an upload. S3 takes 10,000 parts of at least 5 MiB.
-const PART: usize = 8 << 20;
-/// Parts that are on their way at once; more wait.
-const IN_FLIGHT: usize = 3;
 /// How long a request is tried again: a store that is away is told before somebody gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -155,8 +148,7 @@ impl Store {
     }
 
     fn at(&self, name: &str) -> Path {
-        name.split('/')
-            .fold(self.prefix.clone(), |path, part| path.join(part))
+        name.split('/').fold(self.prefix.clone(), Path::join)
     }
 
     /// Writes a small object.
@@ -174,16 +166,7 @@ impl Store {
             .runtime
             .block_on(self.objects.put_multipart(&self.at(name)))
             .map_err(|error| self.explain("write", name, error))?;
-        Ok(Upload {
-            store: self.clone(),
-            name: name.to_owned(),
-            upload,
-            part: Vec::new(),
-            on_their_way: VecDeque::new(),
-            bytes: 0,
-            hash: digest::Context::new(&SHA256),
-            whole: false,
-        })
+        Ok(Upload::new(self.clone(), name, upload))
     }
 
     /// A small object; None where there is none.
@@ -301,8 +284,13 @@ impl Store {
         Ok(())
     }
 
+    /// What is done on the store's own threads.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// What went wrong, in words that lead on.
-    fn explain(&self, verb: &str, name: &str, error: object_store::Error) -> Error {
+    pub fn explain(&self, verb: &str, name: &str, error: object_store::Error) -> Error {
         use object_store::Error as E;
         let what = match name {
             "" => self.name.clone(),
@@ -362,87 +350,4 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// A large object on its way. Dropped before it is finished, it is aborted: nothing of it stays.
-pub struct Upload {
-    store: Store,
-    name: String,
-    upload: Box<dyn MultipartUpload>,
-    part: Vec<u8>,
-    on_their_way: VecDeque<JoinHandle<object_store::Result<()>>>,
-    bytes: u64,
-    hash: digest::Context,
-    whole: bool,
-}
-
-impl Upload {
-    /// Sends the last part and makes the object be there; gives its size and hash.
-    pub fn finish(mut self) -> Result<(u64, String)> {
-        if !self.part.is_empty() || self.bytes == 0 {
-            self.send()?;
-        }
-        while !self.on_their_way.is_empty() {
-            self.wait()?;
-        }
-        let store = self.store.clone();
-        store
-            .runtime
-            .block_on(self.upload.complete())
-            .map_err(|error| store.explain("write", &self.name, error))?;
-        self.whole = true;
-        Ok((self.bytes, hex(self.hash.clone().finish().as_ref())))
-    }
-
-    fn send(&mut self) -> Result<()> {
-        while self.on_their_way.len() >= IN_FLIGHT {
-            self.wait()?;
-        }
-        let part = PutPayload::from(std::mem::take(&mut self.part));
-        let sending = self.upload.put_part(part);
-        self.on_their_way
-            .push_back(self.store.runtime.spawn(sending));
-        Ok(())
-    }
-
-    fn wait(&mut self) -> Result<()> {
-        let Some(first) = self.on_their_way.pop_front() else {
-            return Ok(());
-        };
-        self.store
-            .runtime
-            .block_on(first)?
-            .map_err(|error| self.store.explain("write", &self.name, error))
-    }
-}
-
-impl Write for Upload {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(PART - self.part.len());
-        let bytes = &bytes[..taken];
-        self.part.extend_from_slice(bytes);
-        self.hash.update(bytes);
-        self.bytes += taken as u64;
-        if self.part.len() == PART {
-            self.send().map_err(io::Error::other)?;
-        }
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if self.whole {
-            return;
-        }
-        for part in &self.on_their_way {
-            part.abort();
-        }
-        // What failed has been told; an upload that cannot be aborted is for the bucket's own rules to clear.
-        let _ = self.store.runtime.block_on(self.upload.abort());
-    }
 }

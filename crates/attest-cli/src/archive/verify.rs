@@ -238,7 +238,7 @@ impl<'a> Walk<'a, '_> {
             let mut rows = 0_u64;
             let read = rows::read(fetched.file, &mut |row| {
                 rows += 1;
-                if rows % 4096 == 0 {
+                if rows.is_multiple_of(4096) {
                     self.progress.advance(4096);
                 }
                 events.visit(row)

@@ -9,8 +9,9 @@ use super::manifest::{
 };
 use super::partitions::{self, Events, Partition};
 use super::row_group::RowGroup;
-use super::store::{Store, Upload, sha256_hex};
+use super::store::{Store, sha256_hex};
 use super::tiles::{self, Runs};
+use super::upload::Upload;
 use super::verify::{self, Opened};
 use crate::db::{Database, DbReader};
 use crate::progress::Progress;
@@ -176,8 +177,8 @@ pub struct Rows<'a> {
     store: &'a Store,
     group: RowGroup,
     file: Option<SerializedFileWriter<Upload>>,
-    /// Of the open file.
-    rows: u64,
+    /// Rows of the open file.
+    open: u64,
     files: Vec<EventFile>,
     leaves: LeafSet,
     total: u64,
@@ -189,7 +190,7 @@ impl<'a> Rows<'a> {
             store,
             group: RowGroup::new(),
             file: None,
-            rows: 0,
+            open: 0,
             files: Vec::new(),
             leaves: LeafSet::default(),
             total: 0,
@@ -247,9 +248,9 @@ impl<'a> Rows<'a> {
                 none.insert(writer)
             }
         };
-        self.rows += self.group.rows() as u64;
+        self.open += self.group.rows() as u64;
         self.group.write(file)?;
-        if self.rows >= FILE_ROWS || file.bytes_written() >= FILE_BYTES {
+        if self.open >= FILE_ROWS || file.bytes_written() >= FILE_BYTES {
             self.close_file()?;
         }
         Ok(())
@@ -258,7 +259,7 @@ impl<'a> Rows<'a> {
     fn close_file(&mut self) -> Result<()> {
         if let Some(file) = self.file.take() {
             let object = finish(file.into_inner()?, events_path(self.files.len()))?;
-            let rows = std::mem::take(&mut self.rows);
+            let rows = std::mem::take(&mut self.open);
             self.files.push(EventFile { object, rows });
         }
         Ok(())

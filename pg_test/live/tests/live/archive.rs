@@ -256,8 +256,17 @@ fn events_that_came_late_make_another_archive() {
             2,
             &["archive", "--db", "DB", &dest, "--partition", &current],
         )?;
-        auditor
-            .attest(2, &["archive", "--db", "DB", &dest, "--partition", "t"])
-            .map(drop)
+        auditor.attest(2, &["archive", "--db", "DB", &dest, "--partition", "t"])?;
+        // Another log's archive is not taken for one's own, and two do not write at once.
+        let other = Database::new(db.cluster())?;
+        months(&other, 10)?;
+        let said = Auditor::new(&other)?.attest(2, &["archive", "--db", "DB", &dest])?;
+        let said = String::from_utf8(said.stderr)?;
+        ensure!(said.contains("another log"), "{said}");
+        let mut holder = db.connect()?;
+        holder.run("SELECT pg_advisory_lock(x'61726368697665'::bigint)")?;
+        let said = String::from_utf8(auditor.attest(2, &arguments)?.stderr)?;
+        ensure!(said.contains("is at work"), "{said}");
+        Ok(())
     });
 }

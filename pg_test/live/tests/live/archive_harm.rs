@@ -45,6 +45,9 @@ fn a_tampered_log_is_not_archived() {
     });
 }
 
+/// Changes an archive.
+type Harm = fn(&str) -> Result<()>;
+
 #[test]
 fn what_is_done_to_an_archive_is_found() {
     shared(|db| {
@@ -53,7 +56,6 @@ fn what_is_done_to_an_archive_is_found() {
         let dest = auditor.path("archive");
         auditor.attest(0, &["archive", "--db", "DB", &dest, "--partition", &month])?;
         let whole = format!("{dest}/{month}");
-        type Harm = fn(&str) -> Result<()>;
         let cases: [(&str, &str, Harm); 8] = [
             ("altered archive", "events/000.parquet", |archive| {
                 flip(archive, "events/000.parquet")
