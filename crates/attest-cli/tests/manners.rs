@@ -9,7 +9,15 @@ use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn help_tells_exit_codes_and_examples() {
-    for command in ["verify", "export", "witness", "timestamp", "keygen"] {
+    for command in [
+        "verify",
+        "export",
+        "archive",
+        "restore-archive",
+        "witness",
+        "timestamp",
+        "keygen",
+    ] {
         let output = run(&[command, "--help"]);
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));
@@ -30,6 +38,19 @@ fn wrong_usage_and_missing_input_end_with_2() {
         &["verify", empty, "--key", "no key"],
         &["verify", "--db", "not a URL"],
         &["verify", "--db", "postgresql://ann@/shop?host=/nowhere"],
+        &["verify", "ftp://db.example/shop"],
+        &["verify", "s3://ann:secret@shop/archive"],
+        &["archive", "--db", "postgresql:///shop"],
+        &[
+            "archive",
+            "--db",
+            "postgresql:///shop",
+            empty,
+            "--until",
+            "soon",
+        ],
+        &["restore-archive", "--db", "postgresql:///shop"],
+        &["restore-archive", "--db", "postgresql:///shop", empty],
         &["nothing"],
     ] {
         let output = run(arguments);
