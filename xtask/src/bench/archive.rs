@@ -16,7 +16,7 @@ use crate::{interrupt, run};
 use anyhow::{Context, Result, ensure};
 use postgres::Client;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub const ARCHIVE: &str = "archive";
 pub const HEAP: &str = "heap";
@@ -47,8 +47,14 @@ pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64)
     bench.server.attach(DATABASE, &system, &["public.orders"])?;
     let month = fill(step, &mut client, events)?;
     drop(client);
-    // What restored rows need before they are sealed: a session that did not write them.
     let mut client = bench.server.session(DATABASE)?;
+    // Nothing is sealed while a session that restored rows is still open.
+    step.progress("sealing");
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    while client.query_one(others, &[])?.get::<_, i64>(0) > 0 {
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(10));
+    }
     client.batch_execute("SELECT audit.seal()")?;
     bench.server.checkpoint()?;
     let sizes = "SELECT count(*), pg_table_size($1::text::regclass) FROM audit.audit_events WHERE tableoid = $1::text::regclass";
