@@ -11,7 +11,7 @@ use std::io::Write;
 /// Rows of a row group at most.
 pub const ROWS: usize = 131_072;
 /// Bytes of values beyond which a row group is written with fewer rows: what memory has to hold.
-pub const BYTES: usize = 48 << 20;
+pub const BYTES: usize = 32 << 20;
 
 /// Events to be written.
 pub struct RowGroup {
@@ -152,7 +152,7 @@ impl RowGroup {
         spans.set(self.rows, value)
     }
 
-    /// Writes all rows as one row group, and is empty again.
+    /// Writes all rows as one row group.
     pub fn write<W: Write + Send>(&mut self, file: &mut SerializedFileWriter<W>) -> Result<()> {
         let order = self.order();
         let mut group = file.next_row_group()?;
@@ -164,7 +164,6 @@ impl RowGroup {
             column.close()?;
         }
         group.close()?;
-        (self.rows, self.bytes) = (0, 0);
         Ok(())
     }
 
@@ -188,14 +187,12 @@ impl Values {
                 column
                     .typed::<Int64Type>()
                     .write_batch(&sorted, None, None)?;
-                values.clear();
             }
             Self::Ints(values) => {
                 let sorted: Vec<_> = order.iter().map(|row| values[*row]).collect();
                 column
                     .typed::<Int32Type>()
                     .write_batch(&sorted, None, None)?;
-                values.clear();
             }
             Self::SomeLongs(values) => {
                 let sorted: Vec<_> = order.iter().filter_map(|row| values[*row]).collect();
@@ -206,7 +203,6 @@ impl Values {
                 column
                     .typed::<Int64Type>()
                     .write_batch(&sorted, Some(&levels), None)?;
-                values.clear();
             }
             Self::Bytes(spans) => spans.write(order, column)?,
         }

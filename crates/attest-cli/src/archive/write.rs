@@ -17,7 +17,7 @@ use crate::db::{Database, DbReader};
 use crate::progress::Progress;
 use crate::source::{Found, Reader, SEGMENT, Source};
 use crate::verify::{Options, Report};
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use attest_log::tree::Frontier;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -26,6 +26,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::JoinHandle;
 
 /// What an archive has beside its manifest.
 pub const FOLDERS: [&str; 3] = ["events", "tiles", "checkpoints"];
@@ -51,7 +53,10 @@ pub fn write(
     for (epoch, segment) in partitions::segments(database, events)? {
         reader.open(epoch)?;
         let before = rows.total;
-        rows.segment(&mut reader, &partition.condition, epoch, segment)?;
+        let read = rows.segment(&mut reader, &partition.condition, epoch, segment);
+        if let Err(error) = read {
+            return Err(rows.break_off(error));
+        }
         progress.advance(rows.total - before);
     }
     let (files, leaves) = rows.finish()?;
@@ -172,26 +177,29 @@ fn finish(upload: Upload, path: String) -> Result<Object> {
     })
 }
 
-/// Files of events, one after the other.
-pub struct Rows<'a> {
-    store: &'a Store,
+/// Events on their way into files: while one row group is written on a thread of its own, the next one is read.
+pub struct Rows {
     group: RowGroup,
-    file: Option<SerializedFileWriter<Upload>>,
-    /// Rows of the open file.
-    open: u64,
-    files: Vec<EventFile>,
+    /// None is the end; without it the files were broken off.
+    give: SyncSender<Option<RowGroup>>,
+    writer: JoinHandle<Result<Option<Vec<EventFile>>>>,
     leaves: LeafSet,
     total: u64,
 }
 
-impl<'a> Rows<'a> {
-    pub fn new(store: &'a Store) -> Self {
-        Self {
-            store,
-            group: RowGroup::new(),
+impl Rows {
+    pub fn new(store: &Store) -> Self {
+        let (give, groups) = mpsc::sync_channel(0);
+        let files = Files {
+            store: store.clone(),
             file: None,
             open: 0,
-            files: Vec::new(),
+            written: Vec::new(),
+        };
+        Self {
+            group: RowGroup::new(),
+            give,
+            writer: std::thread::spawn(move || files.write(&groups)),
             leaves: LeafSet::default(),
             total: 0,
         }
@@ -231,44 +239,80 @@ impl<'a> Rows<'a> {
         self.group.push(event, epoch, leaf_index)?;
         self.total += 1;
         if self.group.is_full() {
-            self.write_group()?;
+            let full = std::mem::replace(&mut self.group, RowGroup::new());
+            // Why the thread has ended, `finish` tells.
+            self.give.send(Some(full)).ok().context(NOT_WRITTEN)?;
         }
         Ok(())
     }
 
-    fn write_group(&mut self) -> Result<()> {
-        if self.group.rows() == 0 {
-            return Ok(());
+    /// Ends the last file; gives all files, and the leaves in them.
+    pub fn finish(self) -> Result<(Vec<EventFile>, LeafSet)> {
+        // A writer that has ended already says why below.
+        let last = Some(self.group).filter(|group| group.rows() > 0);
+        let _ = last.map(|group| self.give.send(Some(group)));
+        let _ = self.give.send(None);
+        let files = self.writer.join().ok().transpose()?.flatten();
+        Ok((files.context(NOT_WRITTEN)?, self.leaves))
+    }
+
+    /// Leaves the open file unwritten; gives the reason: the writer's own, if it has one.
+    fn break_off(self, error: Error) -> Error {
+        drop(self.give);
+        match self.writer.join() {
+            Ok(Err(reason)) => reason,
+            _ => error,
         }
+    }
+}
+
+const NOT_WRITTEN: &str = "the files of events cannot be written";
+
+/// Files of events, one after the other.
+struct Files {
+    store: Store,
+    file: Option<SerializedFileWriter<Upload>>,
+    /// Rows of the open file.
+    open: u64,
+    written: Vec<EventFile>,
+}
+
+impl Files {
+    fn write(mut self, groups: &Receiver<Option<RowGroup>>) -> Result<Option<Vec<EventFile>>> {
+        for group in groups {
+            let Some(mut group) = group else {
+                self.close()?;
+                return Ok(Some(self.written));
+            };
+            self.group(&mut group)?;
+        }
+        Ok(None)
+    }
+
+    fn group(&mut self, group: &mut RowGroup) -> Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                let upload = self.store.create(&events_path(self.files.len()))?;
+                let upload = self.store.create(&events_path(self.written.len()))?;
                 let writer = SerializedFileWriter::new(upload, schema()?, Arc::new(properties()?))?;
                 none.insert(writer)
             }
         };
-        self.open += self.group.rows() as u64;
-        self.group.write(file)?;
+        self.open += group.rows() as u64;
+        group.write(file)?;
         if self.open >= FILE_ROWS || file.bytes_written() >= FILE_BYTES {
-            self.close_file()?;
+            self.close()?;
         }
         Ok(())
     }
 
-    fn close_file(&mut self) -> Result<()> {
+    fn close(&mut self) -> Result<()> {
         if let Some(file) = self.file.take() {
-            let object = finish(file.into_inner()?, events_path(self.files.len()))?;
+            let object = finish(file.into_inner()?, events_path(self.written.len()))?;
             let rows = std::mem::take(&mut self.open);
-            self.files.push(EventFile { object, rows });
+            self.written.push(EventFile { object, rows });
         }
         Ok(())
-    }
-
-    pub fn finish(mut self) -> Result<(Vec<EventFile>, LeafSet)> {
-        self.write_group()?;
-        self.close_file()?;
-        Ok((self.files, self.leaves))
     }
 }
 
