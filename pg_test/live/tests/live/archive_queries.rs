@@ -17,7 +17,7 @@ fn page(dest: &str, live_from: &str) -> Result<(Vec<String>, String)> {
         .replace("s3://audit/bank", dest)
         .replace("'account'", "'t'")
         .replace("'balance' AS balance", "'name' AS name")
-        .replace("2026-09-01Z", live_from);
+        .replace("2026-10-01Z", live_from);
     let blocks: Vec<_> = text.split("```sql\n").skip(1).collect();
     let sql = blocks.iter().filter_map(|block| block.split("```").next());
     let copy = text
