@@ -30,11 +30,14 @@ pub enum Check {
     /// Two trees of one origin, or one event with two leaves.
     #[serde(rename = "two trees")]
     TwoTrees,
+    /// A file of an archive, or its manifest, that is not what the rest says of it.
+    #[serde(rename = "altered archive")]
+    AlteredArchive,
 }
 
 impl Check {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AlteredEvent,
         Self::MissingEvent,
         Self::ForgedEvent,
@@ -43,6 +46,7 @@ impl Check {
         Self::BrokenCheckpoint,
         Self::BadSignature,
         Self::TwoTrees,
+        Self::AlteredArchive,
     ];
 
     /// Its name, as `audit.verify()` and `attest verify` give it.
@@ -56,6 +60,7 @@ impl Check {
             Self::BrokenCheckpoint => "broken checkpoint",
             Self::BadSignature => "bad signature",
             Self::TwoTrees => "two trees",
+            Self::AlteredArchive => "altered archive",
         }
     }
 }

@@ -19,7 +19,7 @@ use attest_log::Hash;
 use attest_log::checkpoint::{Checkpoint, horizon};
 use attest_log::encoding::unix_micros;
 use attest_log::note::{Note, Signature};
-use postgres::Client;
+use postgres::{Client, Row};
 use rows::Rows;
 
 /// A database under one snapshot.
@@ -75,29 +75,31 @@ impl Database {
              ORDER BY c.epoch, c.tree_size DESC",
             &[],
         )?;
-        let mut newest = Vec::new();
-        for row in rows {
-            let epoch: i32 = row.get(0);
-            let (size, root): (i64, Vec<u8>) = (row.get(2), row.get(3));
-            let root = Hash::try_from(root)
-                .ok()
-                .context("a root in audit.checkpoints is no hash")?;
-            let checkpoint = Checkpoint::new(row.get::<_, String>(1), size.cast_unsigned(), root)?;
-            let mut note = Note::new(checkpoint.to_string())?;
-            let lines = "SELECT line FROM audit.checkpoint_signatures WHERE epoch = $1 AND tree_size = $2 ORDER BY added_at, line";
-            for line in self.client.query(lines, &[&epoch, &size])? {
-                // A line that is none is found where all signatures are looked at.
-                if let Ok(signature) = line.get::<_, String>(0).parse::<Signature>() {
-                    note.add(signature);
-                }
+        let noted = |row: &Row| self.noted(row.get::<_, i32>(0).cast_unsigned(), row, 1);
+        rows.iter().map(noted).collect()
+    }
+
+    /// The checkpoint of a row that has its origin, tree size and root from a column on, with its signatures.
+    pub fn noted(&mut self, epoch: u32, row: &Row, column: usize) -> Result<Newest> {
+        let (size, root): (i64, Vec<u8>) = (row.get(column + 1), row.get(column + 2));
+        let root = Hash::try_from(root)
+            .ok()
+            .context("a root in audit.checkpoints is no hash")?;
+        let origin: String = row.get(column);
+        let checkpoint = Checkpoint::new(origin, size.cast_unsigned(), root)?;
+        let mut note = Note::new(checkpoint.to_string())?;
+        let lines = "SELECT line FROM audit.checkpoint_signatures WHERE epoch = $1 AND tree_size = $2 ORDER BY added_at, line";
+        for line in self.client.query(lines, &[&epoch.cast_signed(), &size])? {
+            // A line that is none is found where all signatures are looked at.
+            if let Ok(signature) = line.get::<_, String>(0).parse::<Signature>() {
+                note.add(signature);
             }
-            newest.push(Newest {
-                epoch: epoch.cast_unsigned(),
-                checkpoint,
-                note,
-            });
         }
-        Ok(newest)
+        Ok(Newest {
+            epoch,
+            checkpoint,
+            note,
+        })
     }
 }
 

@@ -12,7 +12,9 @@ mod signatures;
 mod tiles;
 
 pub use attest_log::finding::Check;
-pub use report::{Finding, Report};
+pub use describe::describe;
+pub use report::{EpochReport, Finding, Report, Signed};
+pub use segment::bare;
 
 use crate::progress::Progress;
 use crate::source::Source;

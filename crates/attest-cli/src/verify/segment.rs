@@ -320,7 +320,7 @@ impl Walk<'_> {
 }
 
 /// The leaf of a row that has no commitments.
-fn bare(event: &EventRecord<'_>) -> LeafData {
+pub fn bare(event: &EventRecord<'_>) -> LeafData {
     LeafData::new(
         event.event_id,
         event.xact_id,
