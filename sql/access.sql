@@ -17,12 +17,18 @@ DECLARE
             'GRANT SELECT ON audit.retention_policies, audit.holds, audit.archives, audit.log_partitions, audit.cleanups TO %I',
             'GRANT EXECUTE ON FUNCTION audit.table_now, audit.oid_floor, audit.retention_report() TO %I',
             'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass), audit.unsealed(), audit.sealer_state() TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I']
+            'GRANT SELECT ON audit.processes TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.table_eras, audit.earlier_oid, audit.present_image, audit.key_events, audit.segment_beside, audit.row_events, audit.changes_of, audit.history, audit.blame TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.open_transactions, audit.known_since, audit.merge_images, audit.rows_query, audit.rows_at, audit.input_image, audit.hstore_columns, audit.as_of TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.process_path, audit.process_tree, audit.lineage, audit.row_lineage, audit.mermaid_text, audit.lineage_graph TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.net_query, audit.difference, audit.changes_between, audit.key_columns, audit.revert_condition, audit.revert_row, audit.revert_steps, audit.revert TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.metrics, audit.line_protocol_name, audit.line_protocol, audit.metrics_line_protocol, audit.gauges, audit.openmetrics TO %I']
         WHEN 'witness' THEN ARRAY[
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
             'GRANT EXECUTE ON FUNCTION audit.tile, audit.checkpoint_body, audit.checkpoint_note, audit.consistency_proof, audit.add_signature, audit.add_timestamp TO %I']
         WHEN 'writer' THEN ARRAY[
-            'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context() TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context(), audit.begin_process, audit.end_process TO %I',
             'GRANT EXECUTE ON FUNCTION audit.log_event, audit.log_request TO %I',
             'GRANT SELECT ON audit.my_activity TO %I']
         WHEN 'reviewer' THEN ARRAY[
@@ -50,5 +56,5 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION audit.grant_access IS 'Gives a role access: reader (the log and its state), writer (setting context, writing application events, seeing one''s own), reviewer (reader, and signing off reviews), witness (the tree and its checkpoints without the events, and signing), admin (reader, and attaching tables it owns, retention, upkeep). For superusers';
+COMMENT ON FUNCTION audit.grant_access IS 'Gives a role access: reader (the log, its state and what is told from it; reverting, as far as he may write the tables), writer (setting context, beginning and ending processes, writing application events, seeing one''s own), reviewer (reader, and signing off reviews), witness (the tree and its checkpoints without the events, and signing), admin (reader, and attaching tables it owns, retention, upkeep). For superusers';
 REVOKE ALL ON FUNCTION audit.grant_access FROM PUBLIC;

@@ -88,7 +88,9 @@ CREATE FUNCTION audit.events(
     target regclass DEFAULT NULL, row_key text DEFAULT NULL, request_id text DEFAULT NULL, process_id text DEFAULT NULL,
     tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, changed_column text DEFAULT NULL, search text DEFAULT NULL,
     since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, before_id bigint DEFAULT NULL, page_size integer DEFAULT 50)
-RETURNS SETOF audit.audit_events LANGUAGE plpgsql STABLE ROWS 50 SET search_path = pg_catalog, pg_temp AS $$
+RETURNS SETOF audit.audit_events LANGUAGE plpgsql STABLE ROWS 50 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off  -- a page is a small part of the log, whatever the statistics say
+AS $$
 #variable_conflict use_column
 DECLARE
     filters CONSTANT jsonb := audit.event_filters(
@@ -133,11 +135,11 @@ BEGIN
                      ORDER BY e.event_id DESC OFFSET $2 - 1 LIMIT 1'
                 INTO before USING before, window_size, months_from, months_to;
             EXIT WHEN before IS NULL;
-            EXECUTE 'SELECT count(*) FROM (SELECT FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' LIMIT $3) AS few'
+            EXECUTE 'SELECT count(*) FROM (SELECT FROM audit.audit_events e WHERE e.event_id + 0 < $2 AND ' || conditions || ' LIMIT $3) AS few'
                 INTO found USING filters, before, window_size * 5, since, until;
             IF found < window_size * 5 THEN
                 RETURN QUERY EXECUTE
-                    'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
+                    'SELECT e.* FROM audit.audit_events e WHERE e.event_id + 0 < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
                     USING filters, before, missing, since, until;
                 EXIT;
             END IF;
@@ -145,7 +147,7 @@ BEGIN
         END LOOP;
     WHEN 'group' THEN
         RETURN QUERY EXECUTE
-            'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
+            'SELECT e.* FROM audit.audit_events e WHERE e.event_id + 0 < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
             USING filters, before, page_size, since, until;
     ELSE
         -- The page of each value, merged. Compared as a row, (value, event_id) can be read in order from its own index alone: the

@@ -4,6 +4,7 @@
 //! - `act`: events that no row change makes: what `pg_attest` does itself, what applications tell
 //! - `activity`: events that applications tell; auditors' reviews
 //! - `attach`: which tables are audited, and how; DDL followed and recorded
+//! - `process`: processes begin and end: who causes whom
 //! - `table_plan`: what is captured of one relation
 //! - `capture`: from a statement to its events, on the user's hot path
 //! - `ledger`: committed events sealed in a Merkle tree; proofs and verification
@@ -22,6 +23,7 @@ mod capture;
 mod error;
 mod ledger;
 mod pg;
+mod process;
 mod retention;
 mod set_context;
 mod settings;
@@ -65,19 +67,54 @@ extension_sql_file!(
     requires = ["log"]
 );
 extension_sql_file!(
+    "../sql/process.sql",
+    name = "process",
+    requires = ["schema"]
+);
+extension_sql_file!("../sql/eras.sql", name = "eras", requires = ["attach"]);
+extension_sql_file!("../sql/history.sql", name = "history", requires = ["eras"]);
+extension_sql_file!("../sql/as_of.sql", name = "as_of", requires = ["eras"]);
+extension_sql_file!("../sql/changes.sql", name = "changes", requires = ["eras"]);
+extension_sql_file!(
+    "../sql/revert.sql",
+    name = "revert",
+    requires = ["changes", "history"]
+);
+extension_sql_file!(
+    "../sql/lineage.sql",
+    name = "lineage",
+    requires = ["process", "history"]
+);
+extension_sql_file!(
     "../sql/status.sql",
     name = "status",
     requires = ["attach", "retention"]
+);
+extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["log"]);
+extension_sql_file!(
+    "../sql/line_protocol.sql",
+    name = "line_protocol",
+    requires = ["metrics"]
+);
+extension_sql_file!(
+    "../sql/openmetrics.sql",
+    name = "openmetrics",
+    requires = ["attach", "log"]
 );
 extension_sql_file!(
     "../sql/access.sql",
     name = "access",
     requires = [
+        "line_protocol",
+        "openmetrics",
         "context",
         "activity",
         "activity_views",
         "events",
         "reports",
+        "as_of",
+        "revert",
+        "lineage",
         "status"
     ],
     finalize

@@ -50,6 +50,14 @@ fn object_text(json: &Json) -> Result<String> {
     .hint("For example extra => '{\"ticket\": \"QA-17\"}'."))
 }
 
+/// Sets one field of the context, by its name in events; an empty value is none.
+pub fn put(field: &str, value: &str, is_local: bool) -> Result<()> {
+    CONTEXT_SETTINGS
+        .iter()
+        .filter(|setting| setting.field == field)
+        .try_for_each(|setting| set(setting, value, is_local))
+}
+
 fn set(setting: &ContextSetting, value: &str, is_local: bool) -> Result<()> {
     let value = CString::new(value).map_err(|_| {
         AttestError::new(

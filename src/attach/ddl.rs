@@ -9,14 +9,13 @@
 //! What following means stands in `ddl_follow`. Under `audit.restore` all three keep still: a dump brings triggers and settings
 //! itself.
 
-use super::{ddl_follow, record, registry};
+use super::{ddl_follow, record, registry, shape};
 use crate::act::Act;
 use crate::capture::context::cut;
 use crate::capture::event::{EventKind, TableName};
 use crate::error::Result;
 use crate::pg::cell::Backend;
 use crate::pg::query;
-use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::trigger::{DdlFiring, trigger_function};
 use crate::pg::xact;
@@ -131,18 +130,7 @@ fn commands(tag: &str) -> Result<Vec<Command>> {
 pub fn record_command(table: pg_sys::Oid, command: &Command) -> Result<()> {
     let mut said = statement_text();
     said.insert("object".into(), command.object.clone().into());
-    let opened = OpenRelation::table(table, lock::ACCESS_SHARE);
-    let columns = opened
-        .relation()
-        .column_names()
-        .into_iter()
-        .enumerate()
-        .filter(|(_, name)| !name.is_empty());
-    let columns: Map<String, Json> = columns
-        .map(|(index, name)| ((index + 1).to_string(), name.into()))
-        .collect();
-    // Which number had which name from now on: what lets history follow a renamed column.
-    said.insert("columns".into(), Json::Object(columns));
+    said.extend(shape::describe(table)?);
     record(table, EventKind::Ddl, &command.tag, None, said)
 }
 

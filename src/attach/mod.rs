@@ -11,6 +11,7 @@ pub mod partitions;
 pub mod registry;
 pub mod request;
 pub mod schema;
+mod shape;
 pub mod target;
 pub mod triggers;
 pub mod wanted;
@@ -95,7 +96,7 @@ fn attach_one(
     let known = registry::settings_of(table)?;
     let name = catalog::qualified_name(table);
     let is_new = known.is_none();
-    if known.as_ref() == Some(settings) && triggers::are_healthy(table, settings)? {
+    if known.as_ref() == Some(settings) && !baseline && triggers::are_healthy(table, settings)? {
         AttestError::new(
             SqlState::ERRCODE_SUCCESSFUL_COMPLETION,
             format!("{name} is already attached with these settings"),
@@ -119,15 +120,20 @@ fn attach_one(
     if let Some(known) = &known {
         said.insert("old_settings".into(), registry::to_json(known)?);
     }
-    said.insert("baseline".into(), Json::Bool(baseline && is_new));
+    said.insert("baseline".into(), Json::Bool(baseline));
+    if is_new {
+        said.insert("empty".into(), Json::Bool(shape::is_empty(table, &name)?));
+    }
+    said.extend(shape::describe(table)?);
     let action = match &known {
         None => "attach",
+        Some(known) if known == settings && baseline => "baseline",
         Some(known) if known == settings => "repair",
         Some(_) => "change settings",
     };
     record(table, EventKind::System, action, None, said)?;
 
-    if baseline && is_new {
+    if baseline {
         for member in if members.is_empty() {
             &only_itself
         } else {
@@ -135,12 +141,6 @@ fn attach_one(
         } {
             record_baseline(*member, settings)?;
         }
-    } else if baseline {
-        AttestError::new(
-            SqlState::ERRCODE_SUCCESSFUL_COMPLETION,
-            format!("{name} was attached before: no new baseline"),
-        )
-        .notice();
     }
     Ok(())
 }

@@ -122,6 +122,8 @@ pub fn attach_where_possible(table: pg_sys::Oid, settings: &Json, baseline: bool
         request::Strictness::WhereItApplies,
     )?;
     drop(opened);
+    // A table that was attached before keeps the baseline that it has.
+    let baseline = baseline && registry::settings_of(table)?.is_none();
     super::attach(table, &settings, baseline)
 }
 

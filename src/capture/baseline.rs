@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::event::EventKind;
+use super::recorder::Recorder;
 use super::statement;
-use super::transition::Recorder;
 use crate::error::Result;
 use crate::pg::relation::lock;
 use crate::pg::relation::{OpenRelation, RelationRef};

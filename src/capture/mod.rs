@@ -7,6 +7,7 @@ mod event_id;
 pub mod guard;
 pub mod image;
 pub mod jsonb;
+pub mod recorder;
 pub mod sqlcommenter;
 pub mod statement;
 pub mod transition;

@@ -9,7 +9,8 @@
 
 use super::context::{self, Context};
 use super::event::EventKind;
-use super::transition::{self, Recorder, Side};
+use super::recorder::Recorder;
+use super::transition::{self, Side};
 use super::{statement, truncate};
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::trigger::{Firing, Operation, trigger_function};

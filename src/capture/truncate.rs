@@ -6,7 +6,7 @@
 use super::baseline;
 use super::context::Context;
 use super::event::{Event, EventKind, TableName};
-use super::transition::Recorder;
+use super::recorder::Recorder;
 use super::{statement, writer};
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::datum::Varlena;

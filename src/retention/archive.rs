@@ -1,7 +1,7 @@
 //! `audit.record_archive`: what stands outside the database, verified by reading it back.
 
 use super::declaration::{self, Runs};
-use super::{exclusively, said as needed};
+use super::{exclusively, hex, said as needed};
 use crate::act::Act;
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise, required};
@@ -60,11 +60,7 @@ impl Archive {
         let _superuser = ActAsSuperuser::new();
         exclusively();
         let count = self.check_leaves()?;
-        let manifest: String = self
-            .manifest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let manifest = hex(&self.manifest);
         let mut said = declaration::members(&self.leaves, count, &self.root);
         for (member, value) in [
             ("uri", Json::from(self.uri.as_str())),

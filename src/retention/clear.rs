@@ -69,7 +69,7 @@ fn remove(partition: &Partition, category: &str, reason: &str, found: &[Found]) 
         reason: Some(reason),
         ..Act::new(EventKind::System, "clear")
     };
-    removal::declare("clear", leaves.into_values().collect(), said, act)?;
+    removal::declare(leaves.into_values().collect(), said, act)?;
     removal::delete(partition, &ids)?;
     Ok(i64::try_from(ids.len()).unwrap_or(i64::MAX))
 }

@@ -1,6 +1,6 @@
 //! `audit.erase`: the values of a row leave the log, and the proof that there were events stays.
 
-use super::{check_table, exclusively, removal, said as needed, table_text};
+use super::{check_table, exclusively, hex, removal, said as needed, table_text};
 use crate::act::{self, Act};
 use crate::attach::registry::all;
 use crate::capture::event::EventKind;
@@ -81,7 +81,7 @@ fn erase_row(
         reason: Some(reason),
         ..Act::new(EventKind::System, "erase")
     };
-    removal::declare("erase", leaves.into_values().collect(), said, act)?;
+    removal::declare(leaves.into_values().collect(), said, act)?;
     remove(&ids, &payloads)?;
     Ok(i64::try_from(count).unwrap_or(i64::MAX))
 }
@@ -108,10 +108,6 @@ fn key_proof(row_key: &str) -> serde_json::Value {
     digest.update(nonce);
     digest.update(row_key.as_bytes());
     json!({"nonce": hex(&nonce), "sha256": hex(&digest.finalize())})
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_holds(ids: &[i64]) -> Result<()> {

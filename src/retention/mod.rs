@@ -25,6 +25,7 @@ use crate::pg::query::{self, Arg};
 use crate::pg::relation::lock;
 use crate::pg::{catalog, xact};
 use pgrx::pg_sys;
+use std::fmt::Write;
 
 /// One at a time, until the transaction ends: what removes events, and what says whether they may be removed.
 pub(crate) fn exclusively() {
@@ -84,4 +85,12 @@ fn said<'a>(value: Option<&'a str>, what: &str, hint: &str) -> Result<&'a str> {
 /// A table's name as SQL writes it.
 fn table_text(table: pg_sys::Oid) -> String {
     catalog::qualified_name(table)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -9,6 +9,7 @@ use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use pgrx::prelude::*;
 use serde_json::Map;
+use std::fmt::Write;
 
 /// What a policy applies to.
 #[derive(Clone, Copy)]
@@ -295,18 +296,15 @@ pub fn iso(keep: &Interval) -> Result<String> {
         ))
         .hint("For example keep => '7 years'; NULL keeps events for ever."));
     }
+    // Writing to a String cannot fail.
     let mut text = "P".to_owned();
     for (count, unit) in [(months / 12, 'Y'), (months % 12, 'M'), (days, 'D')] {
         if count > 0 {
-            text.push_str(&format!("{count}{unit}"));
+            let _ = write!(text, "{count}{unit}");
         }
     }
     if micros > 0 {
-        text.push_str(&format!(
-            "T{}.{:06}S",
-            micros / 1_000_000,
-            micros % 1_000_000
-        ));
+        let _ = write!(text, "T{}.{:06}S", micros / 1_000_000, micros % 1_000_000);
     }
     Ok(text)
 }

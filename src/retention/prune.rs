@@ -426,7 +426,7 @@ impl Work<'_> {
         said.insert("partition".into(), current.partition.name.clone().into());
         said.insert("policies".into(), policies);
         said.insert("events".into(), events);
-        removal::declare("prune", leaves, said, Act::new(EventKind::System, "prune")).map(drop)
+        removal::declare(leaves, said, Act::new(EventKind::System, "prune")).map(drop)
     }
 }
 

@@ -4,7 +4,6 @@ use super::declaration::{Declaration, Place};
 use super::plan::Partition;
 use crate::act::Act;
 use crate::attach::partitions;
-use crate::capture::event::EventKind;
 use crate::capture::guard::Upkeep;
 use crate::error::Result;
 use crate::ledger::sealed;
@@ -31,20 +30,13 @@ pub fn leaves(ids: &[i64]) -> Result<HashMap<i64, (Place, Hash)>> {
 
 /// Writes a declaration; `said` is for people.
 pub fn declare(
-    action: &str,
     leaves: Vec<(Place, Hash)>,
-    said: Map<String, Json>,
-    act: Act<'_>,
+    mut said: Map<String, Json>,
+    mut act: Act<'_>,
 ) -> Result<i64> {
-    let mut context = said;
-    context.extend(Declaration::of(leaves).said());
-    Act {
-        said: context,
-        action,
-        kind: EventKind::System,
-        ..act
-    }
-    .record()
+    said.extend(Declaration::of(leaves).said());
+    act.said = said;
+    act.record()
 }
 
 /// Deletes events of a partition.

@@ -30,7 +30,7 @@ PGSERVICE, PGSSLMODE, PGSSLROOTCERT and ~/.pgpass. A password on the command lin
 
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "attest", version, about = "Verifies, exports, witnesses and timestamps the log of pg_attest, without trust in its server", long_about = None, after_help = AFTER)]
+#[command(name = "attest", version, about = "Verifies, exports, witnesses, timestamps and reports the log of pg_attest, without trust in its server", long_about = None, after_help = AFTER)]
 pub struct Args {
     #[command(subcommand)]
     pub command: Command,
@@ -43,6 +43,7 @@ pub enum Command {
     Keygen(Keygen),
     Witness(Witness),
     Timestamp(Timestamp),
+    Report(crate::report::Report),
 }
 
 /// Copies the log into a folder, as files that anyone can verify; again, to bring the folder up to date

@@ -7,6 +7,7 @@ mod export_dir;
 mod keys;
 mod layout;
 mod progress;
+mod report;
 mod source;
 mod time;
 mod timestamp;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Witness(options) => options.run(),
         Command::Timestamp(options) => options.run(),
         Command::Keygen(options) => options.run(),
+        Command::Report(options) => options.run(),
     };
     let outcome = result.unwrap_or_else(|error| {
         eprintln!("attest: {error:#}");

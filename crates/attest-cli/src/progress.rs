@@ -20,6 +20,18 @@ impl Progress {
         Self(bar)
     }
 
+    /// Something of unknown length.
+    pub fn spinner(what: &'static str) -> Self {
+        let bar = ProgressBar::new_spinner();
+        if std::io::stderr().is_terminal() {
+            bar.enable_steady_tick(std::time::Duration::from_millis(120));
+        } else {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        bar.set_message(what);
+        Self(bar)
+    }
+
     pub fn advance(&self, leaves: u64) {
         self.0.inc(leaves);
     }

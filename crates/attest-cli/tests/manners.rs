@@ -9,7 +9,14 @@ use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn help_tells_exit_codes_and_examples() {
-    for command in ["verify", "export", "witness", "timestamp", "keygen"] {
+    for command in [
+        "verify",
+        "export",
+        "witness",
+        "timestamp",
+        "keygen",
+        "report",
+    ] {
         let output = run(&[command, "--help"]);
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0));
@@ -31,11 +38,41 @@ fn wrong_usage_and_missing_input_end_with_2() {
         &["verify", "--db", "not a URL"],
         &["verify", "--db", "postgresql://ann@/shop?host=/nowhere"],
         &["nothing"],
+        &[
+            "report",
+            "--db",
+            "postgresql:///shop",
+            "--from",
+            "2026-01-01",
+            "x.html",
+        ],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
         assert!(!output.stderr.is_empty());
     }
+}
+
+#[test]
+fn a_report_is_of_days_of_the_calendar_and_replaces_nothing_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let report = |from: &str, to: &str, force: &[&str]| {
+        let url = "postgresql://ann@/shop?host=/nowhere";
+        let mut arguments = vec!["report", "--db", url, "--from", from, "--to", to];
+        arguments.extend(force);
+        arguments.push(page.to_str().unwrap());
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(report("2026-02-29", "2026-03-01", &[]).contains("one of the calendar"));
+    assert!(report("2026-03-02", "2026-03-01", &[]).contains("ends before it begins"));
+    assert!(report("2026-03-01", "2026-03-01", &[]).contains("cannot connect"));
+    std::fs::write(&page, "kept").unwrap();
+    assert!(report("2026-03-01", "2026-03-01", &[]).contains("--force replaces it"));
+    assert!(report("2026-03-01", "2026-03-01", &["--force"]).contains("cannot connect"));
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), "kept");
 }
 
 #[test]

@@ -136,3 +136,19 @@ pub fn run(command: &mut Command) -> Result<Output> {
     );
     Ok(output)
 }
+
+/// `attest`, which the stage builds into the folder above the tests' own.
+pub fn attest() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own
+        .parent()
+        .and_then(Path::parent)
+        .context("no folder of programs")?;
+    let program = folder.join("attest");
+    ensure!(
+        program.exists(),
+        "{} is not there: cargo build --package attest-cli",
+        program.display()
+    );
+    Ok(program)
+}

@@ -119,6 +119,77 @@ SELECT audit.set_context(extra => '[]');
 \echo :LAST_ERROR_SQLSTATE
 SELECT audit.context();
 
+-- processes
+SELECT audit.begin_process(NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.begin_process(E' \t');
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.begin_process('p', metadata => '[1]');
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.begin_process('p', process_id => repeat('é', 600));
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.begin_process('p', parent_process_id => repeat('p', 1001));
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.begin_process('p', request_id => repeat('r', 1001));
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.end_process();
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.end_process('nosuch');
+\echo :LAST_ERROR_SQLSTATE
+BEGIN;
+SELECT audit.begin_process('p', 'r', process_id => 'bad-input-p');
+SAVEPOINT s;
+SELECT audit.begin_process('p', 'r', process_id => 'bad-input-p');
+ROLLBACK TO s;
+SELECT audit.end_process('bad-input-p', metadata => '1');
+ROLLBACK TO s;
+SELECT audit.end_process('bad-input-p', NULL);
+SELECT audit.end_process('bad-input-p');
+ROLLBACK;
+
+-- reading
+SELECT audit.history(NULL, '1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.history('t', NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.history('nosuch', '1');
+\set VERBOSITY sqlstate
+SELECT audit.history(4294967295::oid::regclass, '1');
+\set VERBOSITY default
+SELECT count(*) FROM audit.history('a_view', '1');
+SELECT count(*) FROM audit.blame('root', '1');
+SELECT audit.as_of(NULL::int, now());
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.as_of(NULL::leaf, now());
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.as_of(NULL::a_view, now());
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.as_of(NULL::t, NULL);
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY sqlstate
+SELECT audit.as_of(NULL::root, now());
+SELECT audit.as_of(NULL::t, '-infinity');
+\set VERBOSITY default
+SELECT count(*) FROM audit.rows_at('root', now());
+SELECT audit.lineage_graph(NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.changes_between(NULL, now());
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.revert();
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.revert(1, '1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.revert(target => 't', row_key => '1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.revert(row_key => '1', to_time => now());
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.revert(-1);
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY sqlstate
+SELECT audit.revert(min(event_id)) FROM audit.audit_events WHERE action = 'attach';
+\set VERBOSITY default
+SELECT count(*) FROM audit.revert(xact_id => '1');
+
 -- trigger functions are for triggers
 SELECT audit.guard();
 \echo :LAST_ERROR_SQLSTATE

@@ -143,6 +143,26 @@ SELECT audit.drop_retention(category => 'login');
 SELECT audit.drop_retention(category => 'login');
 SELECT policy, keep, locked FROM audit.retention_policies ORDER BY 1;
 
+-- whatever a superuser does in SQL: an event of his own that shortens or drops a locked policy has no effect, an edited one is found
+SELECT audit.seal() > 0 AS sealed;
+SET audit.restore = on;
+INSERT INTO audit.audit_events (event_id, occurred_at, captured_at, xact_id, statement_id, backend_pid, operation, salt, session_user_name, effective_role, table_oid, schema_name, table_name, action, context)
+SELECT 1000000 + row_number() OVER (), now(), now(), pg_current_xact_id(), 0, 1, 'system', gen_random_uuid(), 'x', 'x', e.table_oid, e.schema_name, e.table_name, a, c
+FROM audit.audit_events e,
+     (VALUES ('set retention', '{"policy": "table public.orders", "keep": "P1D", "locked": false}'::jsonb), ('drop retention', '{"policy": "table public.orders"}')) forged (a, c)
+WHERE e.action = 'set retention' AND e.table_name = 'orders' AND e.context ->> 'keep' = 'P7Y' LIMIT 2;
+SELECT policy, locked, cutoff <= now() - interval '100 years' AS "a hundred years" FROM audit.retention_policies WHERE target = 'orders'::regclass;
+BEGIN;
+UPDATE audit.audit_events SET context = context || '{"locked": false}' WHERE action = 'set retention' AND context ->> 'locked' = 'true' AND table_name = 'orders' AND event_id < 1000000;
+SELECT locked FROM audit.retention_policies WHERE target = 'orders'::regclass;
+SELECT check_name, count(*) > 0 AS found FROM audit.verify() WHERE NOT ok AND check_name = 'altered event' GROUP BY 1;
+ROLLBACK;
+DELETE FROM audit.audit_events WHERE event_id > 1000000;
+RESET audit.restore;
+\c
+SET client_min_messages = warning;
+SET TimeZone = 'UTC';
+
 -- clearing a category
 SELECT audit.set_retention('1 year', category => 'kept', locked => true);
 SELECT audit.clear('kept', 'tidy');

@@ -114,17 +114,12 @@ fn story(cluster: &Cluster, layout: &Layout, client: &mut postgres::Client) -> R
     }
 
     println!("\nThe history of drug request 1, which one request and its processes made:\n");
-    let rows: Vec<Vec<String>> = client
-        .query(include_str!("history.sql"), &[])?
-        .iter()
-        .map(|row| {
-            (0..row.len())
-                .map(|i| row.get::<_, Option<String>>(i).unwrap_or_default())
-                .collect()
-        })
-        .collect();
-    let headers = ["when", "who", "request, process", "why", "what"];
-    println!("{}", table::render(&headers, &[12, 18, 18, 26, 50], &rows));
+    let headers = ["when", "who", "request, processes", "why", "what"];
+    let versions = texts(client, include_str!("history.sql"))?;
+    println!(
+        "{}",
+        table::render(&headers, &[12, 18, 26, 26, 50], &versions)
+    );
 
     let row = client.query_one(
         "SELECT count(*), count(*) FILTER (WHERE table_name = 'source_references')
@@ -137,5 +132,34 @@ fn story(cluster: &Cluster, layout: &Layout, client: &mut postgres::Client) -> R
         "Deleting one duplicate result recorded {deletes} deletes: {cascaded} of them source \
          references that the foreign key took along,\nwith the same request, process and reason."
     );
+
+    let graph: String = client
+        .query_one("SELECT audit.lineage_graph('REQ-2041')", &[])?
+        .get(0);
+    println!("\nAll that the request caused, as a Mermaid flowchart (audit.lineage_graph):\n");
+    for line in graph.lines() {
+        println!("    {line}");
+    }
+    println!("\nWho set what the drug request holds now (audit.blame):\n");
+    let headers = ["column", "value", "who", "process", "why"];
+    let blame = texts(client, include_str!("blame.sql"))?;
+    ensure!(
+        !blame.is_empty(),
+        "audit.blame() knows nothing of the drug request"
+    );
+    println!("{}", table::render(&headers, &[12, 30, 18, 12, 40], &blame));
     Ok(())
+}
+
+/// Rows of texts.
+fn texts(client: &mut postgres::Client, query: &str) -> Result<Vec<Vec<String>>> {
+    let found = client.query(query, &[])?;
+    Ok(found
+        .iter()
+        .map(|row| {
+            (0..row.len())
+                .map(|i| row.get::<_, Option<String>>(i).unwrap_or_default())
+                .collect()
+        })
+        .collect())
 }

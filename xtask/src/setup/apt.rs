@@ -77,9 +77,7 @@ pub fn install(packages: &[String]) -> Result<()> {
         run::logged(&title, &layout::log("apt-install")?, &mut command).map(drop)
     });
     services::drop_new_clusters(&prefix, &before);
-    if packages.iter().any(|package| package == "pgbouncer") {
-        services::disable_pgbouncer(&prefix);
-    }
+    services::disable_new(&prefix, packages);
     if let Err(error) = installed {
         bail!(
             "{error}\n\nTo do it by hand:\n\n    sudo apt-get install --no-install-recommends {list}\n"

@@ -8,7 +8,7 @@ mod postgres;
 mod services;
 mod source;
 
-pub use packages::{ensure_python, packaged_major};
+pub use packages::{ensure_python, ensure_readers, packaged_major};
 pub use postgres::{installed, name as postgres_name};
 
 use crate::layout::Layout;

@@ -4,7 +4,6 @@ use super::{DEFAULT_MAJOR, MAJORS, Purpose, apt, source};
 use crate::layout::{Layout, is_root};
 use crate::run;
 use anyhow::{Result, bail};
-use std::path::Path;
 use std::process::Command;
 
 /// Where a major's private PostgreSQL comes from.
@@ -27,6 +26,28 @@ pub fn ensure(major: u16, purpose: Purpose) -> Result<Origin> {
     let origin = origin(major)?;
     install_missing(list(major, purpose, origin))?;
     Ok(origin)
+}
+
+/// Whose programs the stage readers runs. The browser is the large one: 95 MB to fetch, 290 MB on disk.
+pub fn ensure_readers() -> Result<()> {
+    let mut wanted = vec!["influxdb", "prometheus-postgres-exporter"];
+    let browsers = ["chromium-headless-shell", "chromium", "google-chrome"];
+    let chosen = std::env::var_os("PG_ATTEST_CHROMIUM").is_some();
+    if !chosen && !browsers.into_iter().any(on_path) {
+        wanted.push(browsers[0]);
+    }
+    let lacking = std::env::var("PG_ATTEST_WITHOUT").unwrap_or_default();
+    wanted.retain(|package| {
+        let name = package.split('-').next().unwrap_or(package);
+        !lacking.split(',').any(|lacks| lacks.trim() == name)
+    });
+    if !apt::present() {
+        bail!(
+            "the stage readers runs {}: install them, or name what this machine lacks in PG_ATTEST_WITHOUT: influxdb, prometheus, chromium",
+            wanted.join(", ")
+        );
+    }
+    install_missing(wanted.into_iter().map(str::to_owned))
 }
 
 /// What the interop tests run beside cargo.
@@ -149,17 +170,15 @@ fn obtainable(package: &str) -> bool {
     there() || (apt::update().is_ok() && there())
 }
 
+fn on_path(program: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|folder| folder.join(program).exists())
+}
+
 /// Elsewhere than on Debian and Ubuntu nothing can be installed; say what is needed.
 fn check_by_hand() -> Result<()> {
     let tools = ["cc", "make", "clang", "pkg-config", "bison", "flex", "perl"];
-    let missing: Vec<&str> = tools
-        .into_iter()
-        .filter(|tool| {
-            let on_path = |folder: &Path| folder.join(tool).exists();
-            !std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-                .any(|folder| on_path(&folder))
-        })
-        .collect();
+    let missing: Vec<&str> = tools.into_iter().filter(|tool| !on_path(tool)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -52,10 +52,18 @@ fn owns(cluster: &Path, data: &Path) -> bool {
         .is_ok_and(|text| text.lines().any(|l| l.starts_with(&line)))
 }
 
-/// Debian starts pgbouncer once it is installed. The tests start one of their own.
-pub fn disable_pgbouncer(prefix: &[&str]) {
-    if Path::new("/run/systemd/system").exists() {
-        let words = ["systemctl", "disable", "--now", "pgbouncer"];
-        run::succeeds(&mut command(prefix, &words));
+/// Debian starts these once they are installed. The tests start their own.
+const SERVICES: [&str; 3] = ["pgbouncer", "influxdb", "prometheus-postgres-exporter"];
+
+/// Stops the services that came with packages which have just been installed.
+pub fn disable_new(prefix: &[&str], packages: &[String]) {
+    if !Path::new("/run/systemd/system").exists() {
+        return;
+    }
+    for service in SERVICES {
+        if packages.iter().any(|package| package == service) {
+            let words = ["systemctl", "disable", "--now", service];
+            run::succeeds(&mut command(prefix, &words));
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! The stages that are cargo commands.
 
 use super::count::{self, Count};
-use crate::setup::Workshop;
+use super::python;
+use crate::setup::{self, Workshop};
 use crate::{cluster, interrupt, run, ui};
 use anyhow::{Result, bail};
+use std::path::Path;
 use std::process::Command;
 
 /// How much of a failed test run is shown.
 const TAIL: usize = 150;
+
+/// What the readers need of Python: Prometheus' parser.
+const READERS: &str = "pg_test/live/python/readers.txt";
 
 pub fn fmt(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
     let mut command = workshop.cargo()?;
@@ -66,6 +71,26 @@ pub fn install(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
 
 /// The live tests start clusters of their own, of the private PostgreSQL and as the server's user. They run `attest` too.
 pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
+    let targets = ["--lib", "--test", "live", "--test", "property"];
+    live_tests(workshop, step, "live", &targets, None, filters)
+}
+
+/// Live tests whose judges are programs of others.
+pub fn readers(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
+    setup::ensure_readers()?;
+    let python = python::environment(workshop, step, "readers", READERS)?;
+    let targets = ["--test", "readers"];
+    live_tests(workshop, step, "readers", &targets, Some(&python), filters)
+}
+
+fn live_tests(
+    workshop: &Workshop,
+    step: &mut ui::Step,
+    name: &str,
+    targets: &[&str],
+    python: Option<&Path>,
+    filters: &[String],
+) -> Result<Count> {
     let scratch = workshop
         .layout
         .scratch_folder(&format!("{}live", cluster::TEMPORARY))?;
@@ -74,11 +99,16 @@ pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
     single(workshop, step, "attest", &mut attest)?;
     let mut command = workshop.cargo()?;
     command
-        .args(["test", "--package", "live-tests", "--no-fail-fast", "--"])
+        .args(["test", "--package", "live-tests"])
+        .args(targets)
+        .args(["--no-fail-fast", "--"])
         .args(filters);
     command
         .env("PG_ATTEST_BINDIR", &workshop.bindir)
         .env("PG_ATTEST_TMP", &scratch);
+    if let Some(python) = python {
+        command.env("PG_ATTEST_PYTHON", python);
+    }
     match workshop.older() {
         Some(bindir) => command.env("PG_ATTEST_OLD_BINDIR", bindir),
         None => command.env_remove("PG_ATTEST_OLD_BINDIR"),
@@ -87,7 +117,7 @@ pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
         Some(name) => command.env("PG_ATTEST_RUNAS", name),
         None => command.env_remove("PG_ATTEST_RUNAS"),
     };
-    let result = tests(workshop, step, "live", &mut command, !filters.is_empty());
+    let result = tests(workshop, step, name, &mut command, !filters.is_empty());
     cluster::stop_under(&workshop.bindir, &workshop.layout.user, &scratch);
     let _ = std::fs::remove_dir_all(&scratch);
     result

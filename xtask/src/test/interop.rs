@@ -2,13 +2,15 @@
 //! written from docs/log-format.md alone finds what is changed in it.
 
 use super::count::Count;
-use crate::setup::{self, Workshop};
+use super::python::{done, environment};
+use crate::setup::Workshop;
 use crate::{interrupt, run, ui};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const FOLDER: &str = "crates/attest-log/interop";
+const REQUIREMENTS: &str = "crates/attest-log/interop/requirements.txt";
 /// Leaves of the log that is judged: enough for tiles of level 2.
 const LEAVES: &str = "70000";
 /// Leaves of the log that is tampered with, once a case.
@@ -23,7 +25,7 @@ struct Check {
 
 pub fn run(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
     let log = |name: &str| workshop.layout.log(&format!("interop-{name}"));
-    let python = virtual_environment(workshop, step)?;
+    let python = environment(workshop, step, "interop", REQUIREMENTS)?;
     let [large, small] =
         ["large", "small"].map(|name| workshop.layout.target.join("interop").join(name));
     for (folder, leaves) in [(&large, LEAVES), (&small, FEW_LEAVES)] {
@@ -109,52 +111,4 @@ fn checks(root: &Path, python: &Path, large: &Path, small: &Path) -> Vec<Check> 
         });
     }
     all
-}
-
-/// A virtual environment with exactly the packages of `requirements.txt`; gives its Python.
-fn virtual_environment(workshop: &Workshop, step: &mut ui::Step) -> Result<PathBuf> {
-    setup::ensure_python()?;
-    let place = workshop.layout.tools().join("interop");
-    let python = place.join("bin/python");
-    let requirements = workshop.layout.root.join(FOLDER).join("requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements)?;
-    let stamp = place.join("requirements.txt");
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
-    }
-    let log = workshop.layout.log("interop-install");
-    let mut command = Command::new("python3");
-    done(
-        step,
-        &log,
-        command.args(["-m", "venv", "--clear"]).arg(&place),
-    )?;
-    // aics-tlog declares Python 3.12, and runs on 3.11, which is what Debian 12 has.
-    let mut command = Command::new(&python);
-    command.args([
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--ignore-requires-python",
-    ]);
-    done(step, &log, command.arg("--requirement").arg(&requirements))?;
-    std::fs::write(&stamp, wanted)?;
-    Ok(python)
-}
-
-/// A command without which nothing can be judged.
-fn done(step: &mut ui::Step, log: &Path, command: &mut Command) -> Result<()> {
-    let status = run::logged_in(step, log, command)?;
-    if !status.success() {
-        run::show_tail(log, 40);
-    }
-    status.success().then_some(()).with_context(|| {
-        format!(
-            "{} failed; full log: {}",
-            run::describe(command),
-            log.display()
-        )
-    })
 }

@@ -4,6 +4,7 @@ mod cargo_stages;
 mod count;
 mod fuzz;
 mod interop;
+mod python;
 mod regress;
 
 use crate::setup::{Purpose, Workshop};
@@ -35,6 +36,8 @@ pub enum Stage {
     Isolation,
     /// pg_test/live: real clusters, crashes, dumps, poolers
     Live,
+    /// Other people's software reads what the log tells: InfluxDB, Prometheus, a browser (on the default major alone)
+    Readers,
 }
 
 impl Stage {
@@ -46,7 +49,10 @@ impl Stage {
 
     /// These have nothing to do with PostgreSQL's major.
     fn once(self) -> bool {
-        matches!(self, Self::Clippy | Self::Interop | Self::Fuzz)
+        matches!(
+            self,
+            Self::Clippy | Self::Interop | Self::Fuzz | Self::Readers
+        )
     }
 
     /// These run against the extension as the install stage left it.
@@ -136,6 +142,7 @@ fn run_stage(
         Stage::Regress => regress::run(workshop, step, &regress::SQL, options),
         Stage::Isolation => regress::run(workshop, step, &regress::ISOLATION, options),
         Stage::Live => cargo_stages::live(workshop, step, filters),
+        Stage::Readers => cargo_stages::readers(workshop, step, filters),
     }
 }
 

@@ -20,6 +20,19 @@ pub struct Finding {
     pub detail: String,
 }
 
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: epoch {}", self.check, self.epoch)?;
+        if let Some(event_id) = self.event_id {
+            write!(f, ", event {event_id}")?;
+        }
+        if let Some(leaf_index) = self.leaf_index {
+            write!(f, ", leaf {leaf_index}")?;
+        }
+        write!(f, ": {}", self.detail)
+    }
+}
+
 /// The newest checkpoint that a trusted key signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Signed {
@@ -143,14 +156,7 @@ impl fmt::Display for Report {
             writeln!(f, "note: {note}")?;
         }
         for finding in &self.findings {
-            write!(f, "{}: epoch {}", finding.check, finding.epoch)?;
-            if let Some(event_id) = finding.event_id {
-                write!(f, ", event {event_id}")?;
-            }
-            if let Some(leaf_index) = finding.leaf_index {
-                write!(f, ", leaf {leaf_index}")?;
-            }
-            writeln!(f, ": {}", finding.detail)?;
+            writeln!(f, "{finding}")?;
         }
         for check in Check::ALL {
             let count = self.counts.get(&check).copied().unwrap_or_default();

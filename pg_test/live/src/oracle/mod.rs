@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`check`] | sum of +`new_values` −`old_values` equals the rows as a multiset of images | every workload, many sessions too |
 //! | [`check_ordered`] | in (`xact_id`, `statement_id`) order no statement leaves a negative count or two live images of one key | one session, a key that is not deferrable |
+//! | [`check_as_of`] | the table as the log tells it of a moment equals a copy taken then | moments without open transactions |
 //! | [`check_restored`] | as [`check`], events found by name instead of OID | after a restore |
 //!
 //! Tables with `capture => 'diff'` hold changed columns alone, so [`check`] folds them key by key
@@ -12,6 +13,7 @@
 //! Images are compared as the text of `jsonb`, which shows `1.5` and `1.50` apart. A failure
 //! prints the images left over and all events of their keys.
 
+mod as_of;
 mod fold;
 mod keyed;
 mod ordered;
@@ -25,6 +27,7 @@ use postgres::Client;
 use crate::sql::Sql;
 use plan::{Identity, Plan};
 
+pub use as_of::check_as_of;
 pub use shadow::{SHADOW_TABLE, check_shadow, shadow_schema, shadow_triggers};
 
 /// Folds all events of `table` and compares with its rows.

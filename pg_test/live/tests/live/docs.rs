@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use live_tests::database::{Database, shared_cluster};
+use live_tests::scratch;
 
 /// The SQL blocks of a page that are followed by a block of output, with that output.
 fn examples(page: &str) -> Vec<(String, String)> {
@@ -35,55 +36,62 @@ fn output_of(database: &Database, examples: &[(String, String)]) -> Result<Vec<S
     for (sql, _) in examples {
         writeln!(script, "{sql}\\echo '{MARK}'")?;
     }
-    let dir = database.cluster().dir();
-    let script_file = dir.join(format!("{}.sql", database.name()));
-    let output_file = dir.join(format!("{}.out", database.name()));
-    std::fs::write(&script_file, script)?;
-    // One file for both streams keeps messages in their place.
-    let file = std::fs::File::create(&output_file)?;
-    let status = database
-        .cluster()
-        .tool("psql")
-        .args(["-X", "-q", "-d", database.name(), "-f"])
-        .arg(&script_file)
-        .stdout(file.try_clone()?)
-        .stderr(file)
-        .status()?;
-    ensure!(status.success(), "psql failed with {status}");
-    let output = std::fs::read_to_string(&output_file)?;
-    // psql names the script and the line before each message.
-    let prefix = format!("psql:{}:", script_file.display());
-    let lines = output.lines().map(|line| {
-        line.strip_prefix(&prefix)
-            .and_then(|rest| rest.split_once(": "))
-            .map_or(line, |(_, message)| message)
-    });
-    let text = lines.fold(String::new(), |text, line| text + line + "\n");
+    let file = scratch::new_dir()?.join("page.sql");
+    std::fs::write(&file, script)?;
+    let text = psql(database, &file, &["-q"])?;
     Ok(text
         .split(&format!("{MARK}\n"))
         .map(ToOwned::to_owned)
         .collect())
 }
 
-/// Runs a page's examples in a new database, each page in one session.
-fn shows_what_its_sql_gives(page_name: &str, least: usize) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(page_name);
-    let page = std::fs::read_to_string(&path)
+/// What psql prints of a script, with errors and notices in their place.
+fn psql(database: &Database, script: &Path, options: &[&str]) -> Result<String> {
+    let output_file = scratch::new_dir()?.join("output");
+    // One file for both streams keeps messages in their place.
+    let file = std::fs::File::create(&output_file)?;
+    let status = database
+        .cluster()
+        .tool("psql")
+        .args(["-X", "-d", database.name()])
+        .args(options)
+        .arg("-f")
+        .arg(script)
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()?;
+    ensure!(status.success(), "psql failed with {status}");
+    let output = std::fs::read_to_string(&output_file)?;
+    // psql names the script and the line before each message.
+    let prefix = format!("psql:{}:", script.display());
+    let lines = output.lines().map(|line| {
+        line.strip_prefix(&prefix)
+            .and_then(|rest| rest.split_once(": "))
+            .map_or(line, |(_, message)| message)
+    });
+    Ok(lines.fold(String::new(), |text, line| text + line + "\n"))
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// A page's SQL gives the output that the page shows.
+fn shows_what_its_sql_gives(page: &str, least: usize) -> Result<()> {
+    let path = root().join(page);
+    let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let examples = examples(&page);
+    let examples = examples(&text);
     ensure!(
         examples.len() >= least,
-        "{page_name} has lost its examples: {} found",
+        "{page} has lost its examples: {} found",
         examples.len()
     );
-    let database = Database::empty(shared_cluster()?)?;
-    let output = output_of(&database, &examples)?;
+    let output = output_of(database, &examples)?;
     for ((sql, shown), got) in examples.iter().zip(&output) {
         ensure!(
             shown == got,
-            "{sql}\n{page_name} shows:\n{shown}\npsql printed:\n{got}"
+            "{sql}\n{page} shows:\n{shown}\npsql printed:\n{got}"
         );
     }
     Ok(())
@@ -95,8 +103,58 @@ fn readme_shows_what_its_sql_gives() -> Result<()> {
 }
 
 #[test]
+fn history_shows_what_its_sql_gives() -> Result<()> {
+    shows_what_its_sql_gives("docs/history.md", 10)
+}
+
+#[test]
+fn retention_shows_what_its_sql_gives() -> Result<()> {
+    shows_what_its_sql_gives("docs/retention.md", 5)
+}
+
+#[test]
+fn metrics_show_what_their_sql_gives() -> Result<()> {
+    shows_what_its_sql_gives("docs/metrics.md", 3)
+}
+
+/// Each file of `docs/examples` prints what stands beside it; `PG_ATTEST_BLESS=1` takes what it prints now.
+#[test]
+fn examples_print_what_stands_beside_them() -> Result<()> {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root().join("docs/examples"))? {
+        let script = entry?.path();
+        if script
+            .extension()
+            .is_none_or(|extension| extension != "sql")
+        {
+            continue;
+        }
+        seen += 1;
+        let database = Database::new(shared_cluster()?)?;
+        // Where the server's user can read it.
+        let copy = scratch::new_dir()?.join("example.sql");
+        std::fs::copy(&script, &copy)?;
+        let printed = psql(&database, &copy, &["-a"])?;
+        let beside = script.with_extension("out");
+        if std::env::var("PG_ATTEST_BLESS").is_ok_and(|value| value == "1") {
+            std::fs::write(&beside, &printed)?;
+        }
+        let shown = std::fs::read_to_string(&beside)
+            .with_context(|| format!("cannot read {}", beside.display()))?;
+        let differs = shown.lines().zip(printed.lines()).find(|(a, b)| a != b);
+        ensure!(
+            shown == printed,
+            "{} printed something else, first {differs:?}:\n{printed}",
+            script.display()
+        );
+    }
+    ensure!(seen >= 5, "only {seen} examples");
+    Ok(())
+}
+
+#[test]
 fn activity_shows_what_its_sql_gives() -> Result<()> {
-    shows_what_its_sql_gives("docs/activity.md", 9)
+    shows_what_its_sql_gives("docs/activity.md", 8)
 }
 
 #[test]

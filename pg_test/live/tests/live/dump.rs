@@ -82,11 +82,11 @@ fn facts(client: &mut Client) -> Result<Vec<Vec<String>>> {
 }
 
 /// A dump's place, outside the data directory.
-fn place(db: &Database, name: &str) -> PathBuf {
+pub fn place(db: &Database, name: &str) -> PathBuf {
     db.cluster().dir().join(name)
 }
 
-fn dump(db: &Database, arguments: &[&str], to: &Path) -> Result<()> {
+pub fn dump(db: &Database, arguments: &[&str], to: &Path) -> Result<()> {
     run(db
         .cluster()
         .tool("pg_dump")
@@ -97,7 +97,7 @@ fn dump(db: &Database, arguments: &[&str], to: &Path) -> Result<()> {
     .map(drop)
 }
 
-fn restore(into: &Database, arguments: &[&str], from: &Path) -> Result<()> {
+pub fn restore(into: &Database, arguments: &[&str], from: &Path) -> Result<()> {
     let mut tool = into.cluster().tool("pg_restore");
     tool.env("PGOPTIONS", "-c audit.restore=on")
         .args(arguments)

@@ -89,24 +89,46 @@ const OTHERS: [(&str, i64); 8] = [
     ("audit.count_events(category => '{rare}')", 1),
 ];
 
-/// So many rows a page may read: those of the largest group that is sorted (a process: 2,204 events), or of the windows that a
-/// coarse filter looks through (2,000 and 20,000, for 10,000 events lie on top), each walked twice and probed once.
-const BOUND: i64 = 60_000;
+/// So many rows a page may read: those of three values' pages, or of the largest group that is sorted (a process: 2,204 events).
+const BOUND: i64 = 3_000;
 
-/// Rows that one statement read of the log: by sequential scans, and by index scans.
+/// So many where a filter is coarse: two windows, for 10,000 events lie on top (2,000 and 20,000), the first walked twice, and what
+/// the filter's own index was asked for (10,000).
+const COARSE_BOUND: i64 = 40_000;
+
+/// How many rows a page with this filter may read.
+fn bound(filter: &str) -> i64 {
+    let coarse = [
+        "target",
+        "session_user_name",
+        "operation => '{delete",
+        "operation => '{update",
+        "since",
+    ];
+    let is_coarse =
+        coarse.iter().any(|start| filter.starts_with(start)) && !filter.contains("row_key");
+    if is_coarse { COARSE_BOUND } else { BOUND }
+}
+
+/// What a statement counts, and the rows of the log that it read: by sequential scans, and by index scans.
 fn rows_read(client: &mut Client, sql: &str) -> Result<(i64, i64, i64)> {
-    client.run("BEGIN")?;
-    let found = client.number(sql)?;
-    let read = client.rows(
-        "SELECT coalesce(sum(seq_tup_read), 0), coalesce(sum(idx_tup_fetch), 0) FROM pg_stat_xact_all_tables
-         WHERE schemaname = 'audit' AND relname LIKE 'audit\\_events%'",
-    )?;
-    client.run("COMMIT")?;
-    let number = |column: usize| -> Result<i64> {
-        let cell = read.first().and_then(|row| row[column].clone());
-        Ok(cell.context("no statistics")?.parse()?)
+    // Not yet sent to the statistics, which happens between transactions alone: what this session read lately.
+    let read = |client: &mut Client, column: &str| {
+        client.number(&format!(
+            "SELECT coalesce(sum({column}), 0)::bigint FROM pg_stat_xact_all_tables
+             WHERE schemaname = 'audit' AND relname LIKE 'audit\\_events%'"
+        ))
     };
-    Ok((found, number(0)?, number(1)?))
+    client.run("BEGIN")?;
+    let (seq, index) = (
+        read(client, "seq_tup_read")?,
+        read(client, "idx_tup_fetch")?,
+    );
+    let found = client.number(sql)?;
+    let by_seq = read(client, "seq_tup_read")? - seq;
+    let by_index = read(client, "idx_tup_fetch")? - index;
+    client.run("COMMIT")?;
+    Ok((found, by_seq, by_index))
 }
 
 #[test]
@@ -127,13 +149,13 @@ fn no_page_reads_more_than_it_must() {
             let (found, by_seq, by_index) = rows_read(&mut client, &first)?;
             ensure!(found >= least, "{filter}: {found} events on the first page");
             ensure!(
-                by_seq == 0 && by_index <= BOUND,
+                by_seq == 0 && by_index <= bound(filter),
                 "{filter}: the first page reads {by_seq} rows by sequential scans and {by_index} by index scans"
             );
             // Finding the id in the middle reads 100,000 rows itself.
             let (_, by_seq, by_index) = rows_read(&mut client, &middle)?;
             ensure!(
-                by_seq == 0 && by_index - 100_001 <= BOUND,
+                by_seq == 0 && by_index - 100_001 <= bound(filter),
                 "{filter}: a page in the middle reads {by_seq} rows by sequential scans and {by_index} by index scans"
             );
         }
@@ -158,8 +180,8 @@ fn pages_stay_in_place_while_others_write() {
         client.run(
             "CREATE TABLE t (id bigserial PRIMARY KEY, v int);
              SELECT audit.attach('t');
-             INSERT INTO t (v) SELECT i FROM generate_series(1, 3000) i;
-             SELECT audit.log_event('before', category => 'c') FROM generate_series(1, 3000)",
+             INSERT INTO t (v) SELECT i FROM generate_series(1, 1000) i;
+             SELECT audit.log_event('before', category => 'c') FROM generate_series(1, 1000)",
         )?;
         let known: BTreeSet<i64> = ids(
             &mut client,
@@ -174,7 +196,11 @@ fn pages_stay_in_place_while_others_write() {
                     let stop = &stop;
                     scope.spawn(move || -> Result<()> {
                         let mut session = db.connect()?;
-                        while !stop.load(Ordering::Relaxed) {
+                        // Not without end: all that they write is paged through.
+                        for _ in 0..300 {
+                            if stop.load(Ordering::Relaxed) {
+                                break;
+                            }
                             session.run(
                                 "BEGIN; INSERT INTO t (v) SELECT 1 FROM generate_series(1, 20);
                                  SELECT audit.log_event('during', category => 'c'); COMMIT",
@@ -223,7 +249,7 @@ fn page_through(client: &mut Client, filter: &str, known: &BTreeSet<i64>) -> Res
         let page = ids(
             client,
             &format!(
-                "SELECT event_id FROM audit.events({filter}before_id => {before}, page_size => 70)"
+                "SELECT event_id FROM audit.events({filter}before_id => {before}, page_size => 150)"
             ),
         )?;
         let Some(lowest) = page.last() else { break };

@@ -19,13 +19,16 @@ mod dump; // 34
 mod events;
 mod executor; // 16, 22
 mod extension; // 35, 38
+mod grafana;
 mod hold_ups;
 mod indexes; // 36
+mod lineage;
 mod memory; // 29, 30
 mod new_pages;
 mod no_alarm;
 mod pooling;
 mod replication; // 23
+mod retention;
 mod roles; // 2–7
 mod seal;
 mod signing;

@@ -76,7 +76,8 @@ fn rewrites_and_settings_of_the_log_s_tables() {
     });
 }
 
-fn dump_and_restore(from: &Database, into: &Database, jobs: &str) -> Result<()> {
+/// Restores a dump of one database into another one.
+pub fn dump_and_restore(from: &Database, into: &Database, jobs: &str) -> Result<()> {
     let dir = scratch::new_dir()?.join("dump");
     run(from
         .cluster()

@@ -39,9 +39,17 @@ const SETTINGS: &[(&str, &[&str])] = &[
     ("session_replication_role", &["replica"]),
 ];
 
+/// The copy of a table after a transaction.
+pub fn copy_of(transaction: usize, table: usize) -> String {
+    format!("moment.m{transaction}_t{table}")
+}
+
 impl Case {
     pub fn workload(&self, shapes: &[Shape], script: &mut Script) {
-        for transaction in &self.transactions {
+        script.audit(
+            "CREATE SCHEMA moment; CREATE TABLE moment.moments (number int, at timestamptz)",
+        );
+        for (number, transaction) in self.transactions.iter().enumerate() {
             let block = transaction.end != End::Autocommit;
             if block {
                 script.control("BEGIN");
@@ -62,6 +70,14 @@ impl Case {
                     script.control("COMMIT PREPARED 'live'");
                 }
             }
+            // What the tables have now, for audit.as_of to tell later.
+            for (place, shape) in shapes.iter().enumerate() {
+                let copy = copy_of(number, place);
+                script.audit(&format!("CREATE TABLE {copy} AS TABLE {}", shape.name));
+            }
+            script.audit(&format!(
+                "INSERT INTO moment.moments VALUES ({number}, clock_timestamp())"
+            ));
         }
     }
 

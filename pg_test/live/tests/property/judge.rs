@@ -6,6 +6,7 @@ use live_tests::{Cluster, ServerError, Sql, oracle};
 use postgres::Client;
 
 use crate::ddl::{Features, Shape};
+use crate::dml::copy_of;
 use crate::model::Case;
 use crate::script::Script;
 
@@ -60,6 +61,19 @@ pub fn judge(cluster: &Cluster, plain: &Database, case: &Case, features: Feature
             oracle::check_shadow(&mut client, &shape.name)?;
         }
         keys(&mut client, shape)?;
+    }
+    moments(&mut client, &shapes)
+}
+
+/// The tables as they were after each transaction.
+fn moments(client: &mut Client, shapes: &[Shape]) -> Result<()> {
+    for row in client.rows("SELECT number, at FROM moment.moments ORDER BY number")? {
+        let [Some(number), Some(at)] = row.as_slice() else {
+            bail!("a moment without number or time")
+        };
+        for (place, shape) in shapes.iter().enumerate() {
+            oracle::check_as_of(client, &shape.name, &copy_of(number.parse()?, place), at)?;
+        }
     }
     Ok(())
 }

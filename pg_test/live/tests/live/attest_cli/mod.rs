@@ -6,12 +6,13 @@ mod timestamp;
 mod verify;
 mod witness;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use live_tests::cluster::{PORT, SUPERUSER};
 use live_tests::database::Database;
+use live_tests::env::attest;
 use live_tests::{Sql, scratch};
 use serde_json::Value as Json;
 
@@ -39,7 +40,7 @@ impl<'a> Auditor<'a> {
         let arguments = arguments
             .iter()
             .map(|argument| if *argument == "DB" { &url } else { *argument });
-        let mut command = Command::new(program()?);
+        let mut command = Command::new(attest()?);
         command
             .args(arguments)
             .env("PGHOST", self.db.cluster().dir())
@@ -74,22 +75,6 @@ impl<'a> Auditor<'a> {
         ensure!(same, "the database says {live:?}, its export {export:?}");
         Ok(live)
     }
-}
-
-/// `attest`, which the stage builds into the folder above the tests' own.
-fn program() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let folder = own
-        .parent()
-        .and_then(Path::parent)
-        .context("no folder of programs")?;
-    let program = folder.join("attest");
-    ensure!(
-        program.exists(),
-        "{} is not there: cargo build --package attest-cli",
-        program.display()
-    );
-    Ok(program)
 }
 
 fn findings(output: &Output) -> Result<Vec<String>> {
