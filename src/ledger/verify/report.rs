@@ -89,7 +89,9 @@ impl Report {
         count(self.pruned, "more pruned as declared");
         count(self.erased, "of them erased as declared");
         count(self.unsealed, "of them not sealed yet");
-        count(self.unsealed_declarations, "declarations not sealed yet");
+        if self.unsealed_declarations > 0 {
+            said.push(format!("declarations not sealed yet: {}", self.unsealed_declarations));
+        }
         said.join(", ")
     }
 

@@ -68,7 +68,7 @@ pub fn read<S: Source>(
     })?;
     if unsealed > 0 {
         report.note(format!(
-            "{unsealed} declarations of what was removed are not sealed yet"
+            "declarations of what was removed that are not sealed yet: {unsealed}"
         ));
     }
     Ok(Declared {

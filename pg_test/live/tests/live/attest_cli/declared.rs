@@ -15,7 +15,7 @@ fn what_was_declared_is_counted_from_outside() {
         let output = auditor.attest(0, &["verify", "--db", "DB"])?;
         let told = String::from_utf8_lossy(&output.stdout);
         ensure!(
-            told.contains("declarations of what was removed are not sealed yet"),
+            told.contains("declarations of what was removed that are not sealed yet: "),
             "{told}"
         );
         client.run("SELECT audit.seal()")?;
