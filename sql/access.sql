@@ -35,7 +35,7 @@ DECLARE
             'GRANT EXECUTE ON FUNCTION audit.sign_off, audit.sign_off_with TO %I']
         WHEN 'admin' THEN ARRAY[
             'GRANT EXECUTE ON FUNCTION audit.attach, audit.attach_with, audit.detach, audit.attach_schema, audit.attach_schema_with, audit.detach_schema, audit.maintain(), audit.seal() TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.set_retention, audit.drop_retention, audit.hold, audit.hold_with, audit.release_hold, audit.apply_retention, audit.prune_batch, audit.clear, audit.erase, audit.record_archive, audit.attach_cleanup, audit.detach_cleanup TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.set_retention, audit.drop_retention, audit.hold, audit.hold_with, audit.release_hold, audit.apply_retention, audit.prune_batch, audit.clear, audit.erase, audit.wipe_free_space, audit.record_archive, audit.attach_cleanup, audit.detach_cleanup TO %I',
             'GRANT EXECUTE ON PROCEDURE audit.prune TO %I']
     END;
     statement text;

@@ -196,7 +196,7 @@ BEGIN
     ELSIF NOT start.is_complete THEN
         RAISE EXCEPTION 'the rows of % at % are not all known', target, at
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                  DETAIL = format('It was attached at %s with rows in it and without a baseline: rows that never changed since then are not in the log.', start.since),
+                  DETAIL = format('At %s it was attached with rows in it and without a baseline, or some operations ceased to be recorded.', start.since),
                   HINT = format('SELECT audit.attach(''%1$s'', …, baseline => true) records them from now on; audit.rows_at(''%1$s'', …) gives the rows that are known.', target);
     END IF;
     BEGIN

@@ -107,7 +107,9 @@ BEGIN
             SELECT life, k.schema_name, k.table_name, k.captured_at,
                    lead(k.captured_at, 1, life_until) OVER (ORDER BY k.n),
                    k.event_id, k.action,
-                   CASE WHEN k.context ->> 'baseline' = 'true' OR k.context ->> 'empty' = 'true' THEN true WHEN k.action IN ('attach', 'detach') THEN false END,
+                   CASE WHEN NOT coalesce(k.context #> '{settings,operations}' @> '["insert", "update", "delete", "truncate"]', true) THEN false
+                        WHEN k.context ->> 'baseline' = 'true' OR k.context ->> 'empty' = 'true' THEN true
+                        WHEN k.action IN ('attach', 'detach') THEN false END,
                    coalesce(k.settings ->> 'capture' = 'diff', false),
                    masks,
                    -- A dropped column keeps its name, unless a present one has it.

@@ -426,6 +426,10 @@ CREATE FUNCTION audit.erase(target regclass, row_key text, reason text) RETURNS 
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'erase_wrapper';
 COMMENT ON FUNCTION audit.erase IS 'Removes the values, keys and salts from all events of a row, under its former keys too; the events and their proofs stay. Refused under a hold. Needs a reason; returns how many events they were';
 
+CREATE FUNCTION audit.wipe_free_space(part regclass DEFAULT NULL) RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wipe_free_space_wrapper';
+COMMENT ON FUNCTION audit.wipe_free_space IS 'After an erasure and a VACUUM of its partition: overwrites the free part of pages, where deleted values may stand until something else is written there. Of a partition of the log, its indexes and TOAST table, or of all; returns how many pages it wrote';
+
 CREATE VIEW audit.cleanups AS
 SELECT target, context ->> 'column' AS cleanup_column, (context ->> 'keep')::interval AS keep,
        captured_at AS attached_at, session_user_name AS attached_by, event_id

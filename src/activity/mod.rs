@@ -40,7 +40,7 @@ fn log_event(
             entity_id: said::optional_id(entity_id, "entity_id")?,
             entity_name: said::optional_text(entity_name, "entity_name")?,
             description: said::optional_text(description, "description")?,
-            said: said_of(metadata.as_ref(), &Secrets::current())?,
+            said: said_of(metadata.as_ref(), &Secrets::default())?,
             ..Act::new(EventKind::Event, said::name(action, "action")?)
         }
         .record()

@@ -2,23 +2,28 @@
 
 use crate::settings;
 use serde_json::{Map, Value as Json};
+use std::cell::OnceCell;
 
 /// What stands in place of a secret, as in masked columns.
 const REDACTED: &str = "***";
 
-/// The parts of names that look secret now: the setting `audit.redact_keys`.
-pub struct Secrets(Vec<String>);
+/// The parts of names that look secret now: the setting `audit.redact_keys`, read when the first name is looked at.
+#[derive(Default)]
+pub struct Secrets(OnceCell<Vec<String>>);
 
 impl Secrets {
-    pub fn current() -> Self {
-        let setting = settings::REDACT_KEYS.get().unwrap_or_default();
-        Self(settings::name_parts(&setting.to_string_lossy()))
+    fn has_part(&self, name: &str) -> bool {
+        let parts = self.0.get_or_init(|| {
+            let setting = settings::REDACT_KEYS.get().unwrap_or_default();
+            settings::name_parts(&setting.to_string_lossy())
+        });
+        settings::has_part(name, parts)
     }
 
     /// Replaces the values of keys that look secret. What is null stays null.
     pub fn redact(&self, object: &mut Map<String, Json>) {
         for (key, value) in object {
-            if settings::has_part(key, &self.0) {
+            if self.has_part(key) {
                 if !value.is_null() {
                     *value = REDACTED.into();
                 }
@@ -46,7 +51,7 @@ impl Secrets {
         let parameters: Vec<String> = query
             .split('&')
             .map(|parameter| match parameter.split_once('=') {
-                Some((name, value)) if !value.is_empty() && settings::has_part(name, &self.0) => {
+                Some((name, value)) if !value.is_empty() && self.has_part(name) => {
                     format!("{name}={REDACTED}")
                 }
                 _ => parameter.to_owned(),

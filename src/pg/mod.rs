@@ -41,6 +41,7 @@ mod nbtree;
 #[cfg(feature = "pg15")]
 mod new_pages;
 pub mod object_lock;
+pub mod page_hole;
 pub mod parallel;
 pub mod partition;
 pub mod pinned;

@@ -2,7 +2,7 @@
 
 use super::{check_table, exclusively, hex, removal, said as needed, table_text};
 use crate::act::{self, Act};
-use crate::attach::registry::all;
+use crate::attach::registry::{all, oids};
 use crate::capture::event::EventKind;
 use crate::capture::guard::Upkeep;
 use crate::error::{AttestError, Result, SqlState, or_raise, required};
@@ -12,7 +12,7 @@ use crate::ledger::seal;
 use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::{context_source, progress, xact};
+use crate::pg::{context_source, page_hole, progress, xact};
 use pgrx::prelude::*;
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
@@ -21,6 +21,30 @@ use sha2::{Digest, Sha256};
 #[pg_extern(sql = false)]
 fn erase(target: Option<pg_sys::Oid>, row_key: Option<&str>, reason: Option<&str>) -> i64 {
     or_raise(erase_row(target, row_key, reason))
+}
+
+/// `audit.wipe_free_space(part)`: of one partition, or of all.
+#[pg_extern(sql = false)]
+fn wipe_free_space(part: Option<pg_sys::Oid>) -> i64 {
+    or_raise(wipe(part))
+}
+
+fn wipe(part: Option<pg_sys::Oid>) -> Result<i64> {
+    xact::prevent_if_read_only(c"audit.wipe_free_space()");
+    let _superuser = ActAsSuperuser::new();
+    let partitions = oids(
+        "SELECT partition::pg_catalog.oid FROM audit.log_partitions ORDER BY name",
+        &[],
+    )?;
+    let mut pages = 0;
+    for partition in partitions {
+        if part.is_none_or(|part| part == partition) {
+            for relation in page_hole::storage_of(partition) {
+                pages += page_hole::wipe(&relation);
+            }
+        }
+    }
+    Ok(pages.cast_signed())
 }
 
 fn erase_row(

@@ -44,7 +44,7 @@ pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
     let _upkeep = Upkeep::new();
     query::run(
         &format!(
-            "DELETE FROM ONLY {} WHERE event_id = ANY ($1::pg_catalog.int8[])",
+            "DELETE FROM ONLY {} e USING pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id) WHERE e.event_id = gone.id",
             partition.sql()
         ),
         &[Arg::Text(&array(ids))],
@@ -61,8 +61,8 @@ pub fn empty(partition: &Partition, kept: &[i64]) -> Result<()> {
     let aside = partitions::temporary_name()?;
     query::run(
         &format!(
-            "CREATE TEMPORARY TABLE {aside} USING heap ON COMMIT DROP AS SELECT * FROM ONLY {name} \
-             WHERE event_id = ANY ($1::pg_catalog.int8[])"
+            "CREATE TEMPORARY TABLE {aside} USING heap ON COMMIT DROP AS SELECT e.* FROM ONLY {name} e \
+             JOIN pg_catalog.unnest($1::pg_catalog.int8[]) AS kept (id) ON e.event_id = kept.id"
         ),
         &[Arg::Text(&array(kept))],
     )?;

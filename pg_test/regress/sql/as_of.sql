@@ -130,4 +130,13 @@ SELECT audit.detach('late', 'a pause');
 SELECT * FROM audit.as_of(NULL::late, clock_timestamp());
 SELECT * FROM audit.as_of(NULL::late, now() - interval '1 day');
 
+-- Nor is a table told whose deletions are not recorded
+CREATE TABLE some_operations (id int PRIMARY KEY);
+SELECT audit.attach('some_operations', operations => '{insert,update}');
+SELECT * FROM audit.as_of(NULL::some_operations, clock_timestamp());
+SELECT audit.attach('some_operations');
+SELECT * FROM audit.as_of(NULL::some_operations, clock_timestamp());
+SELECT audit.attach('some_operations', baseline => true);
+SELECT * FROM audit.as_of(NULL::some_operations, clock_timestamp());
+
 DROP SCHEMA regress_as_of CASCADE;

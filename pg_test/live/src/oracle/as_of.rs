@@ -25,7 +25,8 @@ pub fn check_as_of(client: &mut Client, table: &str, copy: &str, moment: &str) -
         let (name, moment) = (literal(table), literal(moment));
         let told = format!("SELECT image::text FROM audit.rows_at({name}, {moment})");
         let copied = format!(
-            "SELECT (SELECT coalesce(jsonb_object_agg(key, value), '{{}}') FROM jsonb_each({}) WHERE value <> '\"***\"')::text FROM {copy} t",
+            "SELECT (SELECT coalesce(jsonb_object_agg(key, value), '{{}}') FROM jsonb_each({})
+                     WHERE NOT (value = '\"***\"' AND key IN (SELECT unnest(mask) FROM audit.attachments WHERE target = {name}::regclass)))::text FROM {copy} t",
             plan.image
         );
         let side = |left: &str, right: &str| format!("({left} EXCEPT ALL {right}) LIMIT 5");
