@@ -87,7 +87,8 @@ fn shows_what_its_sql_gives(page: &str, least: usize) -> Result<()> {
         "{page} has lost its examples: {} found",
         examples.len()
     );
-    let output = output_of(database, &examples)?;
+    let database = Database::new(shared_cluster()?)?;
+    let output = output_of(&database, &examples)?;
     for ((sql, shown), got) in examples.iter().zip(&output) {
         ensure!(
             shown == got,
