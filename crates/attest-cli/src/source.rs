@@ -104,6 +104,14 @@ pub trait Source {
     /// An epoch's checkpoints in order.
     fn checkpoints(&mut self, epoch: u32) -> Result<impl Iterator<Item = Result<Line>>>;
 
+    /// Calls `each` with the events of these epochs (number, leaves) that may be declarations, and the epoch and leaf that each says
+    /// it is of: None for one that is not sealed yet.
+    fn declaring(
+        &mut self,
+        epochs: &[(u32, u64)],
+        each: &mut dyn FnMut(Option<(u32, u64)>, &EventRecord<'_>) -> Result<()>,
+    ) -> Result<()>;
+
     /// Calls `each` with the events that have no leaf.
     fn strangers(&mut self, each: &mut dyn FnMut(Stranger)) -> Result<()>;
 

@@ -18,6 +18,9 @@ pub enum Check {
     /// Not an event that `pg_attest` wrote.
     #[serde(rename = "malformed event")]
     MalformedEvent,
+    /// A declared prune, clear or erasure that does not fit the leaves it names.
+    #[serde(rename = "false declaration")]
+    FalseDeclaration,
     /// Hashes that do not fit those above or below them, that are gone, or that are no part of the tree.
     #[serde(rename = "altered tile")]
     AlteredTile,
@@ -42,6 +45,7 @@ impl Check {
         Self::MissingEvent,
         Self::ForgedEvent,
         Self::MalformedEvent,
+        Self::FalseDeclaration,
         Self::AlteredTile,
         Self::BrokenCheckpoint,
         Self::BadSignature,
@@ -56,6 +60,7 @@ impl Check {
             Self::MissingEvent => "missing event",
             Self::ForgedEvent => "forged event",
             Self::MalformedEvent => "malformed event",
+            Self::FalseDeclaration => "false declaration",
             Self::AlteredTile => "altered tile",
             Self::BrokenCheckpoint => "broken checkpoint",
             Self::BadSignature => "bad signature",

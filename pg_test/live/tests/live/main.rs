@@ -16,6 +16,7 @@ mod attest_cli;
 mod concurrency; // 32, 33
 mod context;
 mod crash; // 36
+mod declared;
 mod disk; // 37
 mod docs;
 mod dump; // 34

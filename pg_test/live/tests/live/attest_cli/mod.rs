@@ -1,5 +1,6 @@
 //! The command `attest` against a live database: what its tests share, a file per command.
 
+mod declared;
 mod export;
 mod timestamp;
 mod verify;
