@@ -40,7 +40,7 @@ pub enum Check {
 
 impl Check {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AlteredEvent,
         Self::MissingEvent,
         Self::ForgedEvent,
