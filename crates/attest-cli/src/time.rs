@@ -29,6 +29,10 @@ pub fn utc_micros(micros: i64) -> String {
 /// The beginning of a day, `2026-01-31`, UTC, in microseconds since the Unix epoch.
 pub fn day(text: &str) -> Result<i64, String> {
     let parse = || {
+        // A year of more than four digits is a slip, and could overflow.
+        if text.len() != "YYYY-MM-DD".len() {
+            return None;
+        }
         let mut parts = text.splitn(3, '-');
         let mut part = || parts.next()?.parse::<u64>().ok();
         let (year, month, day) = (part()?, part()?, part()?);
