@@ -1,6 +1,6 @@
 //! Declared prunes, clears and erasures (`docs/log-format.md`, section 11): which of them count, and what they cover.
 
-use super::events::Expected;
+use super::expected::Expected;
 use super::report::{Check, Finding, Report};
 use crate::error::Result;
 use crate::ledger::checkpoint::{Checkpoint, Checkpoints, Epoch};

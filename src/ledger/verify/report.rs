@@ -90,7 +90,10 @@ impl Report {
         count(self.erased, "of them erased as declared");
         count(self.unsealed, "of them not sealed yet");
         if self.unsealed_declarations > 0 {
-            said.push(format!("declarations not sealed yet: {}", self.unsealed_declarations));
+            said.push(format!(
+                "declarations not sealed yet: {}",
+                self.unsealed_declarations
+            ));
         }
         said.join(", ")
     }
