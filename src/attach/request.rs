@@ -18,6 +18,8 @@ struct Request {
     require: Option<Vec<String>>,
     on_truncate: Option<String>,
     skip_unchanged: Option<bool>,
+    request_column: Option<String>,
+    process_column: Option<String>,
 }
 
 impl Request {
@@ -46,6 +48,8 @@ impl Request {
                     ));
                 }
             },
+            request_column: text(json, "request_column")?,
+            process_column: text(json, "process_column")?,
         })
     }
 }
@@ -138,11 +142,19 @@ pub fn parse(
             .collect()
     });
 
+    let [request_column, process_column] = [
+        (request.request_column, "request_column"),
+        (request.process_column, "process_column"),
+    ]
+    .map(|(name, argument)| existing(Vec::from_iter(name), argument, &columns, strictness));
+    let (request_column, process_column) = (request_column?.pop(), process_column?.pop());
+    let ids = Vec::from_iter([&request_column, &process_column].into_iter().flatten());
+
     let mask_secrets = request.mask.is_none();
     let mask = match request.mask {
         Some(names) => existing(names, "mask", &columns, strictness)?,
         None => secrets(&columns, |name| {
-            exclude.contains(name) || key.contains(name)
+            exclude.contains(name) || key.contains(name) || ids.contains(&name)
         }),
     };
     for (list, what) in [(&exclude, "excluded"), (&mask, "masked")] {
@@ -153,6 +165,14 @@ pub fn parse(
             )
             .detail("It belongs to the row's key, which every event shows.")
             .hint("Choose other columns with key_columns, or leave this one visible."));
+        }
+        if let Some(name) = list.iter().find(|name| ids.contains(name)) {
+            return Err(AttestError::new(
+                SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("column \"{name}\" cannot be {what}"),
+            )
+            .detail("Events take their request_id or process_id from it, which every reader sees.")
+            .hint("Choose another column with request_column or process_column, or leave this one visible."));
         }
     }
     if mask_secrets && !mask.is_empty() {
@@ -188,6 +208,8 @@ pub fn parse(
             ],
         )?,
         skip_unchanged: request.skip_unchanged.unwrap_or(true),
+        request_column,
+        process_column,
     })
 }
 
