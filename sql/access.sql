@@ -10,6 +10,7 @@ DECLARE
         WHEN 'reader' THEN ARRAY[
             'GRANT SELECT ON audit.audit_events, audit.attachments, audit.attachment, audit.attached_schema TO %I',
             'GRANT SELECT ON audit.audit_events_default TO %I',
+            'GRANT SELECT ON audit.archived_events TO %I',
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
             'GRANT SELECT ON audit.activity, audit.sign_offs, audit.record_version, audit.logged_actions TO %I',
             'GRANT EXECUTE ON FUNCTION audit.recent_activity, audit.report_changes, audit.report_reasons, audit.report_privileged, audit.report_ddl, audit.report_access_health, audit.check_period TO %I',

@@ -62,6 +62,11 @@ extension_sql_file!(
     requires = ["status"]
 );
 extension_sql_file!(
+    "../sql/archived_events.sql",
+    name = "archived_events",
+    requires = ["capture"]
+);
+extension_sql_file!(
     "../sql/retention.sql",
     name = "retention",
     requires = ["log"]
@@ -107,6 +112,7 @@ extension_sql_file!(
     requires = [
         "line_protocol",
         "openmetrics",
+        "archived_events",
         "context",
         "activity",
         "activity_views",

@@ -65,6 +65,7 @@ pub mod at {
     pub const SESSION_USER_NAME: usize = 16;
     pub const ACTION: usize = 26;
     pub const CONTEXT: usize = 33;
+    pub const PAYLOAD_HASH: usize = 34;
 }
 
 /// Where a partition has its columns.
@@ -170,7 +171,7 @@ impl LeafMaker {
             entity_name: text(31),
             description: text(32),
             context,
-            payload_hash: text(34).map(|hash| hash.try_into().unwrap_or([0; 32])),
+            payload_hash: text(at::PAYLOAD_HASH).map(|hash| hash.try_into().unwrap_or([0; 32])),
         };
         let leaf = list.and_then(|()| self.encoder.leaf(&event));
         match leaf {

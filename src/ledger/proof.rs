@@ -182,8 +182,11 @@ fn inclusion(event_id: i64, tree_size: Option<i64>) -> Result<InclusionProof> {
     let events = Events::open()?;
     let snapshot = Snapshot::latest();
     let row = events.find(&snapshot, event_id, |row| LeafMaker::new().leaf(row));
-    let row = row.ok_or_else(|| no_event(event_id))?;
     let leaf = sealed::find(&snapshot, event_id)?;
+    let row = row.ok_or_else(|| {
+        leaf.first()
+            .map_or_else(|| no_event(event_id), |leaf| gone(event_id, leaf))
+    })?;
     let leaf = leaf.first().ok_or_else(|| {
         AttestError::new(
             SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -249,6 +252,21 @@ fn no_event(event_id: i64) -> AttestError {
         SqlState::ERRCODE_NO_DATA_FOUND,
         format!("there is no event {event_id}"),
     )
+}
+
+/// Without the event there is no leaf data, which a proof shows.
+fn gone(event_id: i64, leaf: &sealed::Leaf) -> AttestError {
+    AttestError::new(
+        SqlState::ERRCODE_NO_DATA_FOUND,
+        format!("event {event_id} is gone"),
+    )
+    .detail(format!(
+        "Leaf {} of epoch {} stands, and proofs that were made before hold.",
+        leaf.index, leaf.epoch
+    ))
+    .hint(format!(
+        "SELECT * FROM audit.verify_event({event_id}); tells whether its removal was declared."
+    ))
 }
 
 fn no_checkpoint(size: u64, epoch: i32) -> AttestError {

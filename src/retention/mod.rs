@@ -1,7 +1,7 @@
 //! How long events stay, and what is done when their time is over.
 //!
 //! - `policy`, `hold`, `archive`: what administrators say; each is an event, and the log is the only state (`sql/retention.sql`)
-//! - `plan`: which events are due; `prune`, `clear`, `erase`: what removes them, and `declaration`: how the log says so
+//! - `plan`: which events are due; `prune` (by `step`), `clear`, `erase`: what removes them, and `declaration`: how the log says so
 //! - `upkeep`: pruning on a schedule; `cleanup`: old rows of the application's own tables
 //!
 //! Invariant: whatever removes events or payloads writes its declarations in the same transaction, and holds the lock of
@@ -17,6 +17,7 @@ mod plan;
 mod policy;
 mod prune;
 mod removal;
+mod step;
 pub mod upkeep;
 
 use crate::error::{AttestError, Result, SqlState};

@@ -1,10 +1,10 @@
 //! The command line.
 
-use crate::db::{Database, Target};
+use crate::db::Database;
 use crate::export_dir::ExportDir;
 use crate::witness::Look;
-use crate::{Outcome, export, keys, time, timestamp, verify, witness};
-use anyhow::{Context, Result};
+use crate::{Outcome, archive, export, keys, timestamp, verify, witness};
+use anyhow::{Context, Result, ensure};
 use attest_log::note::{KeyKind, Note, VerifierKey};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::io::Write;
@@ -17,6 +17,7 @@ macro_rules! say {
         writeln!(std::io::stdout(), $($text)*)
     };
 }
+pub(crate) use say;
 
 const AFTER: &str = "\
 Exit status:
@@ -39,10 +40,12 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Export(Export),
+    Archive(archive::args::Archive),
+    RestoreArchive(archive::args::RestoreArchive),
     Verify(Verify),
     Keygen(Keygen),
     Witness(Witness),
-    Timestamp(Timestamp),
+    Timestamp(timestamp::args::Timestamp),
     Report(crate::report::Report),
 }
 
@@ -84,19 +87,27 @@ impl Export {
     }
 }
 
-/// Recomputes everything that the log claims, of an export or of a database
+/// Recomputes everything that the log claims, of an export, an archive or a database
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
   attest verify ./export --trusted-keys keys.txt
   attest verify ./export --against checkpoint-of-last-year
   attest verify --db postgresql://auditor@db.example/shop --json
+  attest verify /mnt/archive/audit_events_2026_01 --trusted-keys keys.txt
+  attest verify s3://bank-audit/shop
+
+Of an archive, only the checkpoint that it holds can be verified --against. A folder of archives: all of them.
 
 Exit status: 0 verified, 1 findings, 2 wrong usage or failed input.")]
 pub struct Verify {
-    /// The folder of an export
-    #[arg(required_unless_present = "db", conflicts_with = "db")]
-    folder: Option<PathBuf>,
+    /// An export, an archive, or a folder of archives: a folder, or s3://…, gs://…, az://…
+    #[arg(
+        value_name = "FOLDER",
+        required_unless_present = "db",
+        conflicts_with = "db"
+    )]
+    folder: Option<String>,
     /// A database, as a PostgreSQL URL without password
     #[arg(long, value_name = "URL")]
     db: Option<String>,
@@ -105,6 +116,9 @@ pub struct Verify {
     /// A checkpoint that was kept from earlier: the log must be its continuation
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
+    /// Of an archive: the SHA-256 of its manifest, as the log recorded it
+    #[arg(long, value_name = "HEX", conflicts_with = "db")]
+    manifest_sha256: Option<String>,
     /// The origin that the newest epoch must have
     #[arg(long)]
     origin: Option<String>,
@@ -153,8 +167,18 @@ impl Verify {
                 std::num::NonZero::get,
             ),
         };
+        if let Some(folder) = &self.folder
+            && let Some(reports) =
+                archive::verify(folder, &options, self.manifest_sha256.as_deref())?
+        {
+            return archive::args::tell(&reports, self.json);
+        }
+        ensure!(
+            self.manifest_sha256.is_none(),
+            "--manifest-sha256 is of an archive, and this is none"
+        );
         let report = match &self.folder {
-            Some(folder) => verify::verify(&mut ExportDir::open(folder)?, &options)?,
+            Some(folder) => verify::verify(&mut ExportDir::open(folder.as_ref())?, &options)?,
             None => verify::verify(
                 &mut Database::open(self.db.as_deref().unwrap_or_default().parse()?)?,
                 &options,
@@ -281,103 +305,6 @@ impl Witness {
                 return look.map(|look| look.outcome());
             }
             std::thread::sleep(Duration::from_secs(self.interval));
-        }
-    }
-}
-
-/// Has an authority say when a checkpoint was there (RFC 3161), verifies its answer and stores it beside the checkpoint
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  attest timestamp --db postgresql://witness@db.example/shop --tsa https://tsa.example/tsr --ca tsa-ca.pem
-  attest timestamp --db postgresql://witness@db.example/shop --request query.tsq
-  attest timestamp --db postgresql://witness@db.example/shop --answer reply.tsr --ca tsa-ca.pem
-
-What is stamped is the checkpoint's text, so `openssl ts -verify -data` takes it too.
-
-Exit status: 0 stored (or the request written), 1 the answer does not hold, 2 wrong usage or no connection.")]
-pub struct Timestamp {
-    /// The database, as a PostgreSQL URL without password
-    #[arg(long, value_name = "URL")]
-    db: String,
-    #[command(flatten)]
-    way: Way,
-    /// The authority's certificates, which its answer must lead to
-    #[arg(long, value_name = "PEM", required_unless_present = "request")]
-    ca: Option<PathBuf>,
-    /// The checkpoint of this many leaves, of the newest epoch that has it [default: the newest one]
-    #[arg(long, value_name = "LEAVES", conflicts_with = "answer")]
-    tree_size: Option<u64>,
-}
-
-#[derive(Debug, ClapArgs)]
-#[group(required = true, multiple = false)]
-struct Way {
-    /// The authority to ask
-    #[arg(long, value_name = "URL")]
-    tsa: Option<String>,
-    /// Write the request to a file, to be sent by other means
-    #[arg(long, value_name = "FILE")]
-    request: Option<PathBuf>,
-    /// Take the answer from a file
-    #[arg(long, value_name = "FILE")]
-    answer: Option<PathBuf>,
-}
-
-impl Timestamp {
-    pub fn run(&self) -> Result<Outcome> {
-        let target: Target = self.db.parse()?;
-        let mut database = Database::open(target.clone())?;
-        let (answer, nonce, place) = if let Some(path) = &self.way.answer {
-            let answer =
-                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let place = timestamp::find_stamped(&mut database, &answer)?;
-            (
-                answer,
-                None,
-                place.context("no checkpoint of this log is what the answer is of")?,
-            )
-        } else {
-            let size = self.tree_size;
-            let place = timestamp::find(&mut database, |checkpoint| {
-                size.is_none_or(|size| checkpoint.size() == size)
-            })?;
-            let place = place.context("there is no such checkpoint")?;
-            let (request, nonce) = timestamp::request(&place.checkpoint.to_string())?;
-            if let Some(path) = &self.way.request {
-                std::fs::write(path, request)
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-                say!(
-                    "the request for the checkpoint of {} leaves is in {}",
-                    place.checkpoint.size(),
-                    path.display()
-                )?;
-                return Ok(Outcome::Good);
-            }
-            let url = self.way.tsa.as_deref().unwrap_or_default();
-            (timestamp::ask(url, &request)?, Some(nonce), place)
-        };
-        drop(database);
-        let authorities = timestamp::authorities(self.ca.as_deref().context("--ca is missing")?)?;
-        match timestamp::verify(
-            &answer,
-            &place.checkpoint.to_string(),
-            nonce.as_deref(),
-            &authorities,
-        ) {
-            Ok(stamp) => {
-                timestamp::store(&target, &place, &answer)?;
-                let (size, when) = (place.checkpoint.size(), time::utc(stamp.time));
-                say!(
-                    "the checkpoint of {size} leaves was there at {when} (serial {})",
-                    stamp.serial
-                )?;
-                Ok(Outcome::Good)
-            }
-            Err(error) => {
-                eprintln!("attest: the timestamp does not hold, and is not stored: {error:#}");
-                Ok(Outcome::Findings)
-            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `attest`: the log of `pg_attest` from outside the database.
 
+mod archive;
 mod args;
 mod db;
 mod export;
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let result = match &args.command {
         Command::Export(options) => options.run(),
+        Command::Archive(options) => options.run(),
+        Command::RestoreArchive(options) => options.run(),
         Command::Verify(options) => options.run(),
         Command::Witness(options) => options.run(),
         Command::Timestamp(options) => options.run(),

@@ -12,6 +12,8 @@ fn help_tells_exit_codes_and_examples() {
     for command in [
         "verify",
         "export",
+        "archive",
+        "restore-archive",
         "witness",
         "timestamp",
         "keygen",
@@ -37,6 +39,19 @@ fn wrong_usage_and_missing_input_end_with_2() {
         &["verify", empty, "--key", "no key"],
         &["verify", "--db", "not a URL"],
         &["verify", "--db", "postgresql://ann@/shop?host=/nowhere"],
+        &["verify", "ftp://db.example/shop"],
+        &["verify", "s3://ann:secret@shop/archive"],
+        &["archive", "--db", "postgresql:///shop"],
+        &[
+            "archive",
+            "--db",
+            "postgresql:///shop",
+            empty,
+            "--until",
+            "soon",
+        ],
+        &["restore-archive", "--db", "postgresql:///shop"],
+        &["restore-archive", "--db", "postgresql:///shop", empty],
         &["nothing"],
         &[
             "report",

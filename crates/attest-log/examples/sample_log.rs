@@ -1,10 +1,12 @@
 //! Writes a made-up log as an export has it (docs/log-format.md, section 9), with proofs and keys beside it, for the
 //! programs in `interop/` to judge: `cargo run -p attest-log --example sample_log -- DIR LEAVES`
 //!
-//! Two epochs; the second one's first leaf names the first one's last checkpoint. Every seventh event is erased.
+//! Two epochs; the second one's first leaf names the first one's last checkpoint. Every seventh event
+//! is erased, some are pruned (their entries stayed from an earlier export): each epoch ends with a declaration of such.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use attest_log::checkpoint::{Checkpoint, horizon};
+use attest_log::declaration::{Place, Runs};
 use attest_log::encoding::{Encoder, EventRecord, LeafData, TextListBuf};
 use attest_log::json_line;
 use attest_log::note::{KeyKind, Note, SignerKey};
@@ -43,6 +45,9 @@ fn main() {
             first.seal();
         }
     }
+    let erased: Vec<u64> = (0..leaves).filter(|n| number(*n).erased).collect();
+    first.append(&declaration(leaves + 10, "erase", &erased, &first));
+    first.seal();
     first.write(&folder.join("1"), [&log, &witness]);
 
     let (last, chain) = first
@@ -58,12 +63,41 @@ fn main() {
         )),
         action: Some("epoch"),
         erased: false,
+        pruned: false,
         operation: "system",
         ..number(leaves)
     });
     second.append(&number(leaves + 1));
+    let pruned: Vec<u64> = (0..leaves).filter(|n| number(*n).pruned).collect();
+    second.append(&declaration(leaves + 11, "prune", &pruned, &first));
     second.seal();
     second.write(&folder.join("2"), [&log, &witness]);
+}
+
+/// Of leaves of the first epoch.
+fn declaration(n: u64, action: &'static str, leaves: &[u64], first: &Epoch) -> Sample {
+    let runs = Runs::of(leaves.iter().map(|index| Place {
+        epoch: 1,
+        index: *index,
+    }));
+    let hashes = leaves
+        .iter()
+        .map(|index| first.leaves[usize::try_from(*index).unwrap()].hash());
+    let root = tree::root_of(&hashes.collect::<Vec<_>>());
+    let context = format!(
+        r#"{{"root": "{}", "count": {}, "leaves": {}}}"#,
+        base64(&root),
+        leaves.len(),
+        runs.to_json().to_string().replace(',', ", "),
+    );
+    Sample {
+        action: Some(action),
+        operation: "system",
+        context: Some(context),
+        erased: false,
+        pruned: false,
+        ..number(n)
+    }
 }
 
 /// What differs from one made-up event to the next.
@@ -75,6 +109,7 @@ struct Sample {
     new_values: Option<String>,
     context: Option<String>,
     erased: bool,
+    pruned: bool,
 }
 
 fn number(n: u64) -> Sample {
@@ -89,6 +124,7 @@ fn number(n: u64) -> Sample {
             .is_multiple_of(5)
             .then(|| r#"{"time_zone": "Europe/Berlin"}"#.to_owned()),
         erased: n % 7 == 3,
+        pruned: n % 11 == 8,
     }
 }
 
@@ -163,12 +199,10 @@ impl Epoch {
             ..event
         };
         let stored = if sample.erased { &erased } else { &event };
-        json_line::write(
-            self.events.entry(index / PER_FILE).or_default(),
-            index,
-            stored,
-        )
-        .unwrap();
+        let lines = self.events.entry(index / PER_FILE).or_default();
+        if !sample.pruned {
+            json_line::write(lines, index, stored).unwrap();
+        }
         self.tree.push(leaf.hash(), |tile, hashes| {
             self.tiles.insert(tile, hashes.to_vec());
         });

@@ -4,13 +4,15 @@ Each case changes one thing in a copy; the finding must name it. A verifier that
 """
 
 import base64
+import hashlib
 import json
 import shutil
 import sys
 import tempfile
+import types
 from pathlib import Path
 
-from verify import parse_checkpoint, parse_key, parse_note, verify_export
+from verify import leaves_of, mth, parse_checkpoint, parse_key, parse_note, verify_export
 
 
 def lines_of(path):
@@ -88,6 +90,9 @@ CASES = [
     ("1", signatures(lambda rows: [rows[0] | {"tree_size": rows[1]["tree_size"]}] + rows[1:]), "does not fit the checkpoint of 3 leaves"),
     ("1", signatures(lambda rows: [rows[0] | {"tree_size": 4}] + rows[1:]), "which there is not"),
     ("1", chain(lambda rows: [rows[0] | {"root": base64.b64encode(bytes(32)).decode()}] + rows[1:]), "another root"),
+    ("1", event(lambda e: e | {"context": e["context"].replace("[1, 3, 3], ", "")}, -1), "nothing declares it"),
+    ("2", event(lambda e: None, -1), "1: the event of leaf 8 is missing"),
+    ("2", event(lambda e: e | {"action": "note"}, -1), "1: the event of leaf 8 is missing"),
     ("2", event(other_context), "does not name the last checkpoint"),
 ]
 
@@ -105,7 +110,30 @@ def notes(export, epoch, keys):
     path.write_text(note)
 
 
+def declarations():
+    """What a declaration may not say, of a log of two epochs with ten leaves each."""
+    hashes = {epoch: [hashlib.sha256(b"%d %d" % (epoch, index)).digest() for index in range(10)] for epoch in (1, 2)}
+    epochs = {epoch: types.SimpleNamespace(size=10, hashes=hashes[epoch]) for epoch in hashes}
+
+    def counts(leaves, count, declared, own=(2, 7)):
+        root = base64.b64encode(mth(hashes[epoch][index] for epoch, index in declared)).decode()
+        try:
+            return bool(leaves_of({"leaves": leaves, "count": count, "root": root}, own, epochs))
+        except ValueError:
+            return False
+
+    good = [(1, 3), (1, 4), (2, 0)]
+    assert counts([[1, 3, 4], [2, 0, 0]], 3, good)
+    for leaves, count, declared, own in [
+        ([[1, 3, 4], [2, 0, 0]], 2, good, (2, 7)), ([[1, 3, 5], [2, 0, 0]], 4, good, (2, 7)), ([[2, 0, 0], [1, 3, 4]], 3, good, (2, 7)),
+        ([[1, 3, 4], [1, 4, 4]], 3, good, (2, 7)), ([[2, 7, 7]], 1, [(2, 7)], (2, 7)), ([[2, 0, 0]], 1, [(2, 0)], (1, 9)),
+        ([[1, 0, 2 ** 64]], 1, good, (2, 7)), ([[1, 4, 5], [2, 0, 0]], 3, good, (2, 7)),
+    ]:
+        assert not counts(leaves, count, declared, own), leaves
+
+
 def main(export):
+    declarations()
     keys = [parse_key(line) for line in (export / "keys").read_text().splitlines()]
     for name, tamper, expected in CASES:
         with tempfile.TemporaryDirectory() as scratch:
@@ -125,7 +153,7 @@ def main(export):
         origin, size, _ = parse_checkpoint(parse_note((export / "1/checkpoint").read_text())[0])
         findings = verify_export(copy, keys, [(origin, size - 1, bytes(32))])
         assert any("was kept is not of this tree" in finding for finding in findings), findings
-    print(f"{len(CASES) + 5} cases")
+    print(f"{len(CASES) + 14} cases")
 
 
 main(Path(sys.argv[1]))

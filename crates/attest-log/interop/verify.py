@@ -271,9 +271,9 @@ class Epoch:
         self.text, self.signed_by = verify_note(note, keys) if keys else (parse_note(note)[0], [])
         self.origin, self.size, self.root = parse_checkpoint(self.text)
         self.entries = self.read_tiles()
-        self.hashes = [leaf_hash(entry) for entry in self.entries]
+        self.hashes = [leaf_hash(entry) if entry else self.tile_hash(leaf) for leaf, entry in enumerate(self.entries)]
         self.check_tree()
-        self.first = None
+        self.first, self.missing, self.erased, self.declaring = None, [], {}, {}
         self.check_events()
         self.texts = {}
         self.chain = self.check_chain(before)
@@ -295,6 +295,11 @@ class Epoch:
                 raise ValueError(f"bundle {index} has {len(found)} entries, not {width}")
             entries += found
         return entries
+
+    def tile_hash(self, leaf):
+        """Of a leaf whose event was gone when it was exported."""
+        tile = (self.folder / "tile/0" / place(leaf // 256, min(256, self.size - leaf // 256 * 256))).read_bytes()
+        return tile[leaf % 256 * 32:leaf % 256 * 32 + 32]
 
     def check_tree(self):
         level, hashes = 0, self.hashes
@@ -319,13 +324,11 @@ class Epoch:
                 if index < expected or index // 65536 != number or index >= self.size:
                     self.find(f"leaf {index} is out of place")
                     continue
-                for missing in range(expected, index):
-                    self.find(f"the event of leaf {missing} is missing")
+                self.missing += range(expected, index)
                 expected = index + 1
                 self.first = self.first or event
                 self.check_event(event, index)
-        for missing in range(expected, self.size):
-            self.find(f"the event of leaf {missing} is missing")
+        self.missing += range(expected, self.size)
 
     def check_event(self, event, index):
         name = f"event {event.get('event_id')} (leaf {index})"
@@ -334,7 +337,14 @@ class Epoch:
         except (ValueError, KeyError, struct.error) as error:
             self.find(f"{name} has no leaf: {error}")
             return
-        if data != self.entries[index]:
+        if leaf_hash(data) == self.hashes[index]:
+            if "payload_hash" in event:
+                self.erased[index] = name
+            if event["operation"] == "system" and event.get("action") in ("prune", "clear", "erase"):
+                self.declaring[index] = event
+        elif not self.entries[index]:
+            self.find(f"{name} was altered")
+        else:
             parts = {"ids or time": slice(18, 42), "meta": slice(42, 74), "payload": slice(74, 106)}
             altered = [part for part, at in parts.items() if data[at] != self.entries[index][at]]
             self.find(f"{name} was altered: {', '.join(altered)}")
@@ -394,8 +404,46 @@ class Epoch:
             self.find("the first event does not name the last checkpoint of the epoch before")
 
 
+# Section 11: what was removed.
+
+def leaves_of(said, own, epochs):
+    """The declared leaves, as (epoch, index); ValueError where the declaration does not count."""
+    leaves, before = [], (0, -1)
+    for epoch, first, last in said["leaves"]:
+        if any(type(number) is not int for number in (epoch, first, last)) or not 0 <= first <= last or (epoch, first) <= before:
+            raise ValueError("its runs are out of order")
+        end = own[1] if epoch == own[0] else epochs[epoch].size if epoch < own[0] and epoch in epochs else 0
+        if last >= end:
+            raise ValueError("it names leaves that were not there before it")
+        before = (epoch, last)
+        leaves += [(epoch, index) for index in range(first, last + 1)]
+    if said["count"] != len(leaves):
+        raise ValueError("its count is not that of its leaves")
+    if base64.b64decode(said["root"], validate=True) != mth(epochs[epoch].hashes[index] for epoch, index in leaves):
+        raise ValueError("its root is not that of its leaves")
+    return leaves
+
+
+def check_removals(epochs):
+    pruned, erased, findings = set(), set(), []
+    for number, epoch in epochs.items():
+        for index, event in epoch.declaring.items():
+            try:
+                leaves = leaves_of(json.loads(event.get("context", "{}")), (number, index), epochs)
+                (erased if event["action"] == "erase" else pruned).update(leaves)
+            except (ValueError, KeyError, TypeError) as error:
+                findings.append(f"{number}: the declaration of leaf {index} is false: {error}")
+    for number, epoch in epochs.items():
+        missing = [index for index in epoch.missing if (number, index) not in pruned]
+        findings += [f"{number}: the event of leaf {index} is missing" for index in missing]
+        altered = [name for index, name in epoch.erased.items() if (number, index) not in erased]
+        findings += [f"{number}: {name} was altered: it was erased, and nothing declares it" for name in altered]
+        print(f"epoch {number}: {len(epoch.missing) - len(missing)} pruned, {len(epoch.erased) - len(altered)} erased as declared")
+    return findings
+
+
 def verify_export(folder, keys, kept):
-    findings, before = [], None
+    findings, before, epochs = [], None, {}
     for path in sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)):
         try:
             epoch = Epoch(path, keys, before, kept)
@@ -405,7 +453,8 @@ def verify_export(folder, keys, kept):
         by = ", ".join(epoch.signed_by) or "nobody that was asked for"
         print(f"epoch {path.name}: {epoch.size} leaves, {epoch.origin}, signed by {by}")
         findings += check_proofs(path, epoch)
-        before = epoch
+        before = epochs[int(path.name)] = epoch
+    findings += check_removals(epochs)
     return findings if before else ["there is no epoch"]
 
 

@@ -18,6 +18,9 @@ pub enum Check {
     /// Not an event that `pg_attest` wrote.
     #[serde(rename = "malformed event")]
     MalformedEvent,
+    /// A declared prune, clear or erasure that does not fit the leaves it names.
+    #[serde(rename = "false declaration")]
+    FalseDeclaration,
     /// Hashes that do not fit those above or below them, that are gone, or that are no part of the tree.
     #[serde(rename = "altered tile")]
     AlteredTile,
@@ -30,19 +33,24 @@ pub enum Check {
     /// Two trees of one origin, or one event with two leaves.
     #[serde(rename = "two trees")]
     TwoTrees,
+    /// A file of an archive, or its manifest, that is not what the rest says of it.
+    #[serde(rename = "altered archive")]
+    AlteredArchive,
 }
 
 impl Check {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::AlteredEvent,
         Self::MissingEvent,
         Self::ForgedEvent,
         Self::MalformedEvent,
+        Self::FalseDeclaration,
         Self::AlteredTile,
         Self::BrokenCheckpoint,
         Self::BadSignature,
         Self::TwoTrees,
+        Self::AlteredArchive,
     ];
 
     /// Its name, as `audit.verify()` and `attest verify` give it.
@@ -52,10 +60,12 @@ impl Check {
             Self::MissingEvent => "missing event",
             Self::ForgedEvent => "forged event",
             Self::MalformedEvent => "malformed event",
+            Self::FalseDeclaration => "false declaration",
             Self::AlteredTile => "altered tile",
             Self::BrokenCheckpoint => "broken checkpoint",
             Self::BadSignature => "bad signature",
             Self::TwoTrees => "two trees",
+            Self::AlteredArchive => "altered archive",
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 mod cosignature;
+pub mod declaration;
 pub mod encoding;
 pub mod epoch;
 mod error;

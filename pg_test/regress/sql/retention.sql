@@ -11,10 +11,12 @@ CREATE TABLE notes (id int PRIMARY KEY, v text);
 SELECT audit.attach('orders'), audit.attach('notes');
 
 -- Three events a month of each table, two of a category, for the years 2015 to 2017; one of another category each January.
+-- under ids that the sequence has passed
+SELECT setval('audit.audit_events_event_id_seq', 20000);
 SET audit.restore = on;
 INSERT INTO audit.audit_events (event_id, occurred_at, captured_at, xact_id, statement_id, backend_pid, table_oid, operation, salt,
     schema_name, table_name, row_key, new_values, session_user_name, effective_role, request_id, category, action)
-SELECT -100000 + row_number() OVER (ORDER BY m, kind, n), m + n * interval '1 day', m, '3', 0, 1,
+SELECT 10000 + row_number() OVER (ORDER BY m, kind, n), m + n * interval '1 day', m, '3', 0, 1,
        CASE kind WHEN 'orders' THEN 'orders'::regclass WHEN 'notes' THEN 'notes'::regclass END,
        CASE WHEN kind IN ('orders', 'notes') THEN 'insert' ELSE 'event' END::audit.operation, gen_random_uuid(),
        CASE WHEN kind IN ('orders', 'notes') THEN 'public' END, CASE WHEN kind IN ('orders', 'notes') THEN kind END,

@@ -3,19 +3,20 @@
 //! The work is cut by event ids, not by leaves: a part is the rows of a range of ids and the leaves of the same ids. So each row
 //! and each leaf belongs to exactly one part, whatever order they stand in, and parts can be verified side by side.
 
-use super::checkpoints::goes_on;
-use super::extent::{Extent, is_event_id};
+use super::declared::Covers;
+use super::expected::Expected;
+use super::extent::Extent;
 use super::report::{Check, Finding, Report};
 use super::rows::{self, Piece, Tally};
 use crate::error::Result;
 use crate::ledger::checkpoint::{Checkpoint, Epoch};
 use crate::ledger::events::{Events, Partition};
-use crate::ledger::incarnation::Incarnation;
 use crate::ledger::leaf::{Leaf, LeafMaker, at};
 use crate::ledger::tree::Tree;
 use crate::pg::columns::Fields;
-use crate::pg::snapshot::{Snapshot, XidSet, next_xid};
+use crate::pg::snapshot::Snapshot;
 use attest_log::Hash;
+use attest_log::declaration::Place;
 use attest_log::tile::WIDTH;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,9 @@ pub struct Job {
     pub parts: Vec<Part>,
     /// Blocks of the partitions, whose rows are counted: in a whole verification alone.
     pub pieces: Vec<Piece>,
-    expected: Expected,
+    pub expected: Expected,
+    /// What may be gone.
+    pub covers: Covers,
     /// Epochs, and the first leaf behind their full tiles.
     edges: Vec<(i32, u64)>,
     /// Leaves of the last epoch before this one are not hashed.
@@ -43,18 +46,6 @@ pub struct Part {
     pub from: i64,
     pub to: i64,
     tiles: Vec<(i32, u64)>,
-}
-
-/// Which rows must have a leaf.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Expected {
-    xmin: u64,
-    xmax: u64,
-    in_progress: Vec<u64>,
-    /// In another incarnation, the ids that were handed out before it; transaction ids say nothing of later ones.
-    up_to: Option<i64>,
-    /// The next transaction id, where ids are still those of the last seal.
-    next_xid: Option<u64>,
 }
 
 /// What of a log is to be verified.
@@ -150,10 +141,22 @@ impl Job {
                 Vec::new()
             },
             expected: Expected::of(snapshot, epochs, last)?,
+            covers: Covers::default(),
             edges: extents.iter().map(|e| (e.epoch, e.edge())).collect(),
             since,
             key: random(),
         })
+    }
+
+    /// Whether a finding about an event belongs to what is verified.
+    pub fn has_in_scope(&self, finding: &Finding, scope: Scope) -> bool {
+        let ids = scope.from_event.unwrap_or(i64::MIN)..=scope.to_event.unwrap_or(i64::MAX);
+        let leaf = finding.epoch.zip(finding.leaf_index);
+        let since = self
+            .since
+            .zip(leaf)
+            .is_none_or(|(since, leaf)| leaf >= since);
+        since && finding.event_id.is_none_or(|id| ids.contains(&id))
     }
 
     /// How many pieces of work there are.
@@ -201,7 +204,7 @@ impl Job {
                 }
                 let leaf = leaves.get_mut(next);
                 match leaf.filter(|leaf| leaf.event_id == event_id) {
-                    Some(expected) => compare(&row, expected, partition, maker, report),
+                    Some(expected) => self.compare(&row, expected, partition, maker, report),
                     None => self.without_leaf(&row, event_id, partition, maker, report),
                 }
             };
@@ -212,9 +215,14 @@ impl Job {
             report.tally(partition.table.oid().to_u32(), tally.negative());
         }
         for leaf in leaves.iter().filter(|leaf| !leaf.seen && leaf.in_scope) {
+            if self.covers.pruned.contains(leaf.place()) {
+                report.pruned += 1;
+                continue;
+            }
             report.add(leaf.finding(
                 Check::MissingEvent,
-                "the event was sealed, and its row is gone".to_owned(),
+                "the event was sealed, its row is gone, and nothing that was declared covers it"
+                    .to_owned(),
             ));
         }
         Ok(())
@@ -229,26 +237,7 @@ impl Job {
         report: &mut Report,
     ) {
         let xact_id = row.int8(at::XACT_ID).unwrap_or_default().cast_unsigned();
-        let expected = &self.expected;
-        let sealed = XidSet {
-            xmin: expected.xmin,
-            xmax: expected.xmax,
-            in_progress: Vec::new(),
-        };
-        let was_sealed = sealed.has_ended(xact_id)
-            && expected.in_progress.binary_search(&xact_id).is_err()
-            && expected.up_to.is_none_or(|up_to| event_id <= up_to);
-        let why = if !is_event_id(event_id) {
-            Some("its id is one that no event gets")
-        } else if was_sealed {
-            Some(
-                "it stands in no tree, although its transaction had ended when the last seal was made",
-            )
-        } else if expected.next_xid.is_some_and(|next| xact_id >= next) {
-            Some("its transaction id has not been given to any transaction yet")
-        } else {
-            None
-        };
+        let why = self.expected.why_forged(event_id, xact_id);
         report.events += 1;
         if let Some(why) = why {
             report.add(Finding {
@@ -266,24 +255,60 @@ impl Job {
             }
         }
     }
-}
 
-impl Expected {
-    fn of(snapshot: &Snapshot, epochs: &[Epoch], last: Option<&Checkpoint>) -> Result<Self> {
-        let Some((last, epoch)) = last.zip(epochs.last()) else {
-            return Ok(Self::default());
-        };
-        // A standby is the incarnation that its primary is.
-        let current = Incarnation::current(snapshot)?;
-        let goes_on = goes_on(current.as_ref(), epoch);
-        let ended = &last.horizon.ended;
-        Ok(Self {
-            xmin: ended.xmin,
-            xmax: ended.xmax,
-            in_progress: ended.in_progress.clone(),
-            up_to: (!goes_on).then_some(last.horizon.last_event_id),
-            next_xid: (goes_on && current.is_some()).then(next_xid),
-        })
+    fn compare(
+        &self,
+        row: &Fields<'_>,
+        expected: &mut Wanted,
+        partition: &Partition,
+        maker: &mut LeafMaker,
+        report: &mut Report,
+    ) {
+        if expected.seen {
+            report.events += 1;
+            report.add(expected.finding(
+                Check::ForgedEvent,
+                format!("a second row has the id of this event; {}", describe(row)),
+            ));
+            return;
+        }
+        expected.seen = true;
+        if !expected.in_scope {
+            return;
+        }
+        report.events += 1;
+        let leaf = (expected.epoch, expected.index);
+        check_place(row, expected.event_id, Some(leaf), partition, report);
+        let Leaf {
+            data,
+            malformed: error,
+        } = maker.leaf(row);
+        if data.hash() != expected.hash {
+            report.add(expected.finding(
+                Check::AlteredEvent,
+                format!("the row is not what was sealed; {}", describe(row)),
+            ));
+        } else if let Some(error) = error {
+            report.add(malformed(
+                expected.event_id,
+                Some(expected.epoch),
+                Some(expected.index),
+                &error.to_string(),
+                row,
+            ));
+        } else if row.bytes(at::PAYLOAD_HASH).is_some() {
+            if self.covers.erased.contains(expected.place()) {
+                report.erased += 1;
+            } else {
+                report.add(expected.finding(
+                    Check::AlteredEvent,
+                    format!(
+                        "its payload and salt were removed, and no erasure of it was declared; {}",
+                        describe(row)
+                    ),
+                ));
+            }
+        }
     }
 }
 
@@ -299,6 +324,13 @@ struct Wanted {
 }
 
 impl Wanted {
+    fn place(&self) -> Place {
+        Place {
+            epoch: self.epoch,
+            index: self.index,
+        }
+    }
+
     fn finding(&self, check: Check, detail: String) -> Finding {
         Finding {
             check,
@@ -373,48 +405,6 @@ impl Work {
             add(*epoch, *first, &edge.hashes, &edge.event_ids);
         }
         Ok(found)
-    }
-}
-
-fn compare(
-    row: &Fields<'_>,
-    expected: &mut Wanted,
-    partition: &Partition,
-    maker: &mut LeafMaker,
-    report: &mut Report,
-) {
-    if expected.seen {
-        report.events += 1;
-        report.add(expected.finding(
-            Check::ForgedEvent,
-            format!("a second row has the id of this event; {}", describe(row)),
-        ));
-        return;
-    }
-    expected.seen = true;
-    if !expected.in_scope {
-        return;
-    }
-    report.events += 1;
-    let leaf = (expected.epoch, expected.index);
-    check_place(row, expected.event_id, Some(leaf), partition, report);
-    let Leaf {
-        data,
-        malformed: error,
-    } = maker.leaf(row);
-    if data.hash() != expected.hash {
-        report.add(expected.finding(
-            Check::AlteredEvent,
-            format!("the row is not what was sealed; {}", describe(row)),
-        ));
-    } else if let Some(error) = error {
-        report.add(malformed(
-            expected.event_id,
-            Some(expected.epoch),
-            Some(expected.index),
-            &error.to_string(),
-            row,
-        ));
     }
 }
 

@@ -7,7 +7,9 @@
 
 mod chain;
 mod checkpoints;
+mod declared;
 mod events;
+mod expected;
 mod extent;
 mod parallel;
 mod report;
@@ -19,6 +21,8 @@ use super::sealed;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
+use attest_log::declaration::Kind;
+use declared::Declared;
 use events::{Job, Scope, Work};
 use pgrx::prelude::*;
 use report::{Check, LISTED, Report};
@@ -98,8 +102,11 @@ fn run(scope: Scope, workers: i32) -> Result<Vec<Row>> {
         .hint("sample => 0.01 verifies about one event in a hundred."));
     }
     let _superuser = ActAsSuperuser::new();
-    let (epochs, job, mut work) = open(scope)?;
-    let report = parallel::run(&job, &epochs, &mut work, workers)?;
+    let (epochs, mut job, mut work) = open(scope)?;
+    let declared = Declared::read(&work.snapshot, &work.events, &epochs, &job.expected, None)?;
+    job.covers = declared.covers.clone();
+    let mut report = parallel::run(&job, &epochs, &mut work, workers)?;
+    declared.tell(&mut report, |finding| job.has_in_scope(finding, scope));
     rows(&work.snapshot, report, true)
 }
 
@@ -132,19 +139,40 @@ fn verify_event(
 
 fn verify_one(event_id: i64) -> Result<Vec<Row>> {
     let _superuser = ActAsSuperuser::new();
-    let (_, job, mut work) = open(Scope {
+    let (epochs, mut job, mut work) = open(Scope {
         from_event: Some(event_id),
         to_event: Some(event_id),
         ..Scope::default()
     })?;
+    let leaves = sealed::find(&work.snapshot, event_id)?;
+    let about = Some((event_id, leaves.as_slice()));
+    let declared = Declared::read(&work.snapshot, &work.events, &epochs, &job.expected, about)?;
+    job.covers = declared.covers.clone();
     let mut report = Report::default();
     for number in 0..job.count() {
         job.verify(number, &mut work, &mut report)?;
     }
-    for leaf in sealed::find(&work.snapshot, event_id)? {
-        chain::verify_leaf(&work.snapshot, event_id, &leaf, &mut report)?;
+    declared.tell(&mut report, |finding| finding.event_id == Some(event_id));
+    for leaf in &leaves {
+        chain::verify_leaf(&work.snapshot, event_id, leaf, &mut report)?;
     }
-    rows(&work.snapshot, report, true)
+    let told = (report.pruned > 0, report.erased > 0);
+    let mut lines = rows(&work.snapshot, report, true)?;
+    for leaf in &leaves {
+        let (name, kind) = match told {
+            (true, _) => ("pruned event", Kind::Pruned),
+            (_, true) => ("erased event", Kind::Erased),
+            _ => break,
+        };
+        if let Some(by_what) = declared.by_what(leaf, kind) {
+            let (index, detail) = (
+                leaf.index.cast_signed(),
+                format!("epoch {}: {by_what}", leaf.epoch),
+            );
+            lines.push((name, true, None, Some(event_id), Some(index), Some(detail)));
+        }
+    }
+    Ok(lines)
 }
 
 /// The lines of a report.
@@ -161,17 +189,14 @@ fn rows(snapshot: &Snapshot, mut report: Report, with_events: bool) -> Result<Ve
         lines.push((name, bad == 0, number(checked), None, None, detail));
     };
     if with_events {
-        let unsealed = match report.unsealed {
-            0 => String::new(),
-            count => format!("{count} of them not sealed yet"),
-        };
         let checks = [
             Check::AlteredEvent,
             Check::MissingEvent,
             Check::ForgedEvent,
             Check::MalformedEvent,
+            Check::FalseDeclaration,
         ];
-        line("events", report.events, &checks, &unsealed);
+        line("events", report.events, &checks, &report.said_of_events());
     }
     let checks = [Check::AlteredTile, Check::TwoTrees];
     line("leaves", report.leaves, &checks, "");

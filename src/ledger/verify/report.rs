@@ -20,6 +20,13 @@ pub struct Finding {
 pub struct Report {
     pub events: u64,
     pub unsealed: u64,
+    /// Events that are gone as declared.
+    pub pruned: u64,
+    /// Events whose payload is gone as declared.
+    pub erased: u64,
+    /// Declarations that count, and how many of them are not sealed yet.
+    pub declarations: u64,
+    pub unsealed_declarations: u64,
     pub leaves: u64,
     pub tiles: u64,
     pub checkpoints: u64,
@@ -54,6 +61,10 @@ impl Report {
     pub fn merge(&mut self, other: Self) {
         self.events += other.events;
         self.unsealed += other.unsealed;
+        self.pruned += other.pruned;
+        self.erased += other.erased;
+        self.declarations += other.declarations;
+        self.unsealed_declarations += other.unsealed_declarations;
         self.leaves += other.leaves;
         self.tiles += other.tiles;
         self.checkpoints += other.checkpoints;
@@ -65,6 +76,26 @@ impl Report {
         for (partition, tally) in other.tallies {
             self.tally(partition, tally);
         }
+    }
+
+    /// What is worth knowing of the events and is no finding; empty where nothing is.
+    pub fn said_of_events(&self) -> String {
+        let mut said = Vec::new();
+        let mut count = |count: u64, what: &str| {
+            if count > 0 {
+                said.push(format!("{count} {what}"));
+            }
+        };
+        count(self.pruned, "more pruned as declared");
+        count(self.erased, "of them erased as declared");
+        count(self.unsealed, "of them not sealed yet");
+        if self.unsealed_declarations > 0 {
+            said.push(format!(
+                "declarations not sealed yet: {}",
+                self.unsealed_declarations
+            ));
+        }
+        said.join(", ")
     }
 
     /// The findings in the order of their leaves, as many as are listed.

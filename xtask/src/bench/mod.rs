@@ -3,6 +3,7 @@
 //! Systems are measured in turn, round by round, so that what else the machine does meanwhile falls
 //! on all of them; a comparison is the median of the rounds' comparisons.
 
+mod archive;
 mod bulk;
 mod chart;
 mod floor;
@@ -57,6 +58,8 @@ pub enum Workload {
     G,
     /// A session of 200,000 transactions
     H,
+    /// A month of 10,000,000 events archived to Parquet
+    P,
 }
 
 impl Workload {
@@ -70,6 +73,7 @@ impl Workload {
             Self::F => "f",
             Self::G => "g",
             Self::H => "h",
+            Self::P => "p",
         }
     }
 
@@ -126,6 +130,11 @@ impl Options {
         all && !self.quick && self.rounds() >= 5
     }
 
+    /// The size of (p), in events.
+    fn archived(&self) -> u64 {
+        if self.quick { 400_000 } else { 10_000_000 }
+    }
+
     /// The sizes of (f), in events.
     fn sizes(&self) -> Vec<u64> {
         let mut sizes = if self.quick {
@@ -171,7 +180,7 @@ pub fn run(options: &Options) -> Result<()> {
         if options.wants(*workload) {
             let title = format!("({}) {}", workload.letter(), workload.title());
             let mut step = Step::start(&title);
-            measure(*workload, options, &mut bench, &mut step)?;
+            measure(*workload, options, &workshop, &mut bench, &mut step)?;
             step.done();
         }
     }
@@ -201,6 +210,7 @@ pub fn run(options: &Options) -> Result<()> {
 fn measure(
     workload: Workload,
     options: &Options,
+    workshop: &Workshop,
     bench: &mut Bench,
     step: &mut Step,
 ) -> Result<()> {
@@ -225,6 +235,7 @@ fn measure(
         }
         Workload::G => memory::run(bench, step, size(5_000_000, 200_000)),
         Workload::H => session::run(bench, step, size(200_000, 22_000)),
+        Workload::P => archive::run(bench, step, workshop, options.archived()),
     }
 }
 

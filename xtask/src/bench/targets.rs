@@ -2,7 +2,7 @@
 
 use super::results::{Results, Unit, number};
 use super::system::{DIFF, FULL, UNAUDITED};
-use super::{floor, growth, memory, session, tpcb};
+use super::{archive, floor, growth, memory, session, tpcb};
 use crate::stats::median;
 use serde::Serialize;
 
@@ -25,6 +25,7 @@ pub fn check(results: &Results, sizes: &[u64]) -> Vec<Target> {
         all.extend(ahead(results, workload));
     }
     growth_memory_session(results, sizes, &mut all);
+    archives(results, &mut all);
     all
 }
 
@@ -114,6 +115,34 @@ fn growth_memory_session(results: &Results, sizes: &[u64], all: &mut Vec<Target>
     let grown = both(Unit::Megabytes).map(|(end, start)| end - start);
     let what = format!("{FULL}, MB that the session grew by");
     all.extend(at_most("h", what, 1.0, grown));
+}
+
+fn archives(results: &Results, all: &mut Vec<Target>) {
+    for case in results.cases("p", Unit::MicrosPerEvent) {
+        let time = results.median("p", case, FULL, Unit::MicrosPerEvent);
+        let what = format!("{case}, µs an event, written and read back");
+        all.extend(at_most("p", what, 5.0, time));
+        let peak = results.median("p", case, FULL, Unit::Megabytes);
+        all.extend(at_most(
+            "p",
+            format!("{case}, MB of the program"),
+            256.0,
+            peak,
+        ));
+        let size = |what| {
+            let case = case.replacen(archive::ARCHIVE, what, 1);
+            results.median("p", &case, FULL, Unit::BytesPerEvent)
+        };
+        let ratio = size(archive::PARQUET)
+            .zip(size(archive::HEAP))
+            .map(|(parquet, heap)| parquet / heap);
+        all.extend(at_most(
+            "p",
+            format!("{case}, Parquet to heap"),
+            0.25,
+            ratio,
+        ));
+    }
 }
 
 /// Total time ÷ (unaudited + storage floor), the median of the rounds' quotients.

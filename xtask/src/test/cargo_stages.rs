@@ -11,6 +11,8 @@ use std::process::Command;
 /// How much of a failed test run is shown.
 const TAIL: usize = 150;
 
+/// What the live tests need of Python: DuckDB, and a stand-in for S3.
+const LIVE: &str = "pg_test/live/python/requirements.txt";
 /// What the readers need of Python: Prometheus' parser.
 const READERS: &str = "pg_test/live/python/readers.txt";
 
@@ -71,8 +73,9 @@ pub fn install(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
 
 /// The live tests start clusters of their own, of the private PostgreSQL and as the server's user. They run `attest` too.
 pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
+    let python = python::environment(workshop, step, "live", LIVE)?;
     let targets = ["--lib", "--test", "live", "--test", "property"];
-    live_tests(workshop, step, "live", &targets, None, filters)
+    live_tests(workshop, step, "live", &targets, &python, filters)
 }
 
 /// Live tests whose judges are programs of others.
@@ -80,7 +83,7 @@ pub fn readers(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> 
     setup::ensure_readers()?;
     let python = python::environment(workshop, step, "readers", READERS)?;
     let targets = ["--test", "readers"];
-    live_tests(workshop, step, "readers", &targets, Some(&python), filters)
+    live_tests(workshop, step, "readers", &targets, &python, filters)
 }
 
 fn live_tests(
@@ -88,7 +91,7 @@ fn live_tests(
     step: &mut ui::Step,
     name: &str,
     targets: &[&str],
-    python: Option<&Path>,
+    python: &Path,
     filters: &[String],
 ) -> Result<Count> {
     let scratch = workshop
@@ -105,10 +108,8 @@ fn live_tests(
         .args(filters);
     command
         .env("PG_ATTEST_BINDIR", &workshop.bindir)
-        .env("PG_ATTEST_TMP", &scratch);
-    if let Some(python) = python {
-        command.env("PG_ATTEST_PYTHON", python);
-    }
+        .env("PG_ATTEST_TMP", &scratch)
+        .env("PG_ATTEST_PYTHON", python);
     match workshop.older() {
         Some(bindir) => command.env("PG_ATTEST_OLD_BINDIR", bindir),
         None => command.env_remove("PG_ATTEST_OLD_BINDIR"),

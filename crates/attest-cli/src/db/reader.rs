@@ -219,10 +219,22 @@ impl Reader for DbReader {
     }
 
     fn events(&mut self, leaves: Range<u64>, each: &mut dyn FnMut(Found<'_>)) -> Result<()> {
+        self.events_where("true", leaves, each)
+    }
+}
+
+impl DbReader {
+    /// The events of these leaves for which a condition of SQL holds.
+    pub fn events_where(
+        &mut self,
+        condition: &str,
+        leaves: Range<u64>,
+        each: &mut dyn FnMut(Found<'_>),
+    ) -> Result<()> {
         let wanted = self.wanted(&leaves)?;
         for (from, to) in runs(&wanted) {
             let copy = format!(
-                "COPY (SELECT {} FROM audit.audit_events WHERE event_id >= {from} AND event_id <= {to}) TO STDOUT (FORMAT binary)",
+                "COPY (SELECT {} FROM audit.audit_events WHERE event_id >= {from} AND event_id <= {to} AND {condition}) TO STDOUT (FORMAT binary)",
                 event_row::COLUMNS
             );
             let mut rows = Rows::new(self.client.copy_out(&copy)?)?;
@@ -246,6 +258,21 @@ impl Reader for DbReader {
     }
 }
 
+impl DbReader {
+    /// The hashes of a tile of a smaller tree, which has grown since; or why there are none.
+    pub fn grown_tile(&mut self, tile: Tile) -> Result<Result<Vec<Hash>, String>> {
+        let grown = Tile::in_tree(tile.level, tile.index, self.size).unwrap_or(tile);
+        let width = usize::from(tile.width);
+        Ok(self.tile(grown)?.and_then(|mut hashes| {
+            hashes.truncate(width);
+            let whole = hashes.len() == width;
+            whole
+                .then_some(hashes)
+                .ok_or_else(|| "it has fewer hashes than the tree".to_owned())
+        }))
+    }
+}
+
 /// The tiles as proofs are made of them; one that is not there is an error.
 pub struct Tiles<'a>(pub &'a mut DbReader);
 
@@ -253,9 +280,7 @@ impl TileReader for Tiles<'_> {
     type Error = anyhow::Error;
 
     fn read(&mut self, tile: Tile) -> Result<Vec<Hash>> {
-        // A tree of another size has narrower tiles at its edge.
-        let grown = Tile::in_tree(tile.level, tile.index, self.0.size).unwrap_or(tile);
-        match self.0.tile(grown)? {
+        match self.0.grown_tile(tile)? {
             Ok(hashes) => Ok(hashes),
             Err(_) => Err(Error::ShortTile { tile, found: 0 }.into()),
         }

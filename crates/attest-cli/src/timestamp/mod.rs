@@ -1,5 +1,6 @@
 //! `attest timestamp`: has an authority say when a checkpoint was there (RFC 3161), and keeps what it says in the database.
 
+pub mod args;
 mod token;
 
 pub use token::{request, verify};

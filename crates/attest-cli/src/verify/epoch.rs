@@ -1,6 +1,7 @@
 //! One epoch: hands segments to the threads and puts together in order what they find.
 
 use super::checkpoints::{Anchor, Chain, Kind};
+use super::declared::Declared;
 use super::report::{Check, EpochReport, Finding, Report, Signed};
 use super::segment::{self, Before, Claim, Done, Job, Scope, fold};
 use crate::progress::Progress;
@@ -25,6 +26,7 @@ pub struct Walk<'a> {
     pub keys: &'a [VerifierKey],
     /// Kept from earlier; ascending.
     pub against: Vec<Checkpoint>,
+    pub declared: &'a Declared,
     pub link: Option<EpochEnd>,
     pub must_be_signed: bool,
     pub progress: &'a Progress,
@@ -49,6 +51,7 @@ impl Walk<'_> {
             head: self.head,
             keys: self.keys,
             previous: self.link.as_ref(),
+            declared: self.declared,
         };
         let mut sum = Sum::new(&scope, own, report, self.progress);
         let mut against = self.against.iter().peekable();
@@ -240,6 +243,7 @@ impl<'a, R: Reader> Sum<'a, R> {
         self.progress.advance(done.leaves);
         self.epoch.events += done.events;
         self.epoch.erased_events += done.erased;
+        self.epoch.pruned_events += done.pruned;
         self.epoch.signatures += done.signed.len() as u64;
         for finding in done.findings {
             self.push(finding);

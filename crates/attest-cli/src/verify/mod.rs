@@ -4,6 +4,7 @@
 //! does not grow with the log.
 
 mod checkpoints;
+mod declared;
 mod describe;
 mod epoch;
 mod report;
@@ -12,7 +13,9 @@ mod signatures;
 mod tiles;
 
 pub use attest_log::finding::Check;
-pub use report::{Finding, Report};
+pub use describe::describe;
+pub use report::{EpochReport, Finding, Report, Signed};
+pub use segment::bare;
 
 use crate::progress::Progress;
 use crate::source::Source;
@@ -52,10 +55,13 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
     for _ in 0..=options.threads {
         readers.push(source.reader()?);
     }
-    let sizes = epochs
+    let sizes: Vec<_> = epochs
         .iter()
-        .filter_map(|epoch| head(&epoch.as_ref().ok()?.note).ok());
-    let progress = Progress::new("verifying", sizes.map(|(_, head)| head.size()).sum());
+        .flatten()
+        .filter_map(|epoch| Some((epoch.number, head(&epoch.note).ok()?.1.size())))
+        .collect();
+    let progress = Progress::new("verifying", sizes.iter().map(|(_, size)| size).sum());
+    let declared = declared::read(source, &sizes, &mut report)?;
     let mut link: Option<EpochEnd> = None;
     let last = epochs.len().saturating_sub(1);
     for (position, epoch) in epochs.into_iter().enumerate() {
@@ -100,6 +106,7 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
             head: &head,
             keys: &options.keys,
             against: kept.of(head.origin()),
+            declared: &declared,
             link: link.take(),
             must_be_signed: position == last,
             progress: &progress,

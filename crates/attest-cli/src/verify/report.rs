@@ -52,7 +52,10 @@ pub struct EpochReport {
     /// In base64.
     pub root: String,
     pub events: u64,
+    /// Of them, those whose payload was erased as declared.
     pub erased_events: u64,
+    /// Events that are gone as declared.
+    pub pruned_events: u64,
     pub checkpoints: u64,
     /// Signatures of trusted keys that hold.
     pub signatures: u64,
@@ -129,7 +132,11 @@ impl fmt::Display for Report {
                 0 => String::new(),
                 erased => format!(", {erased} of them erased"),
             };
-            writeln!(f, "  events         {}{erased}", epoch.events)?;
+            let pruned = match epoch.pruned_events {
+                0 => String::new(),
+                pruned => format!("; {pruned} more pruned"),
+            };
+            writeln!(f, "  events         {}{erased}{pruned}", epoch.events)?;
             writeln!(f, "  checkpoints    {}", epoch.checkpoints)?;
             for signed in &epoch.signed {
                 let behind = epoch.tree_size - signed.tree_size.min(epoch.tree_size);

@@ -3,6 +3,7 @@
 //! Three things say what a leaf is: its event, its tile, and (in an export) its entry. The tile above decides between them, so
 //! that an altered event and an altered tile are told apart.
 
+use super::declared::Declared;
 use super::describe::{describe, differs};
 use super::report::{Check, Finding};
 use super::signatures::check_signatures;
@@ -11,12 +12,13 @@ use crate::source::{Found, Reader, SEGMENT};
 use anyhow::Result;
 use attest_log::Hash;
 use attest_log::checkpoint::Checkpoint;
+use attest_log::declaration::Place;
 use attest_log::encoding::{Encoder, EventRecord, LeafData};
 use attest_log::epoch::EpochEnd;
 use attest_log::hash::leaf_hash;
 use attest_log::note::VerifierKey;
 use attest_log::tree::Frontier;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// What all segments of an epoch share.
@@ -26,6 +28,17 @@ pub struct Scope<'a> {
     pub keys: &'a [VerifierKey],
     /// What the epoch's first event must say.
     pub previous: Option<&'a EpochEnd>,
+    pub declared: &'a Declared,
+}
+
+impl Scope<'_> {
+    /// A leaf of this epoch, as declarations name it.
+    pub fn place(&self, index: u64) -> Place {
+        Place {
+            epoch: self.epoch.cast_signed(),
+            index,
+        }
+    }
 }
 
 /// One segment's work.
@@ -49,6 +62,7 @@ pub struct Done {
     pub findings: Vec<Finding>,
     pub events: u64,
     pub erased: u64,
+    pub pruned: u64,
     /// Index of the key, tree size, time of a cosignature.
     pub signed: Vec<(usize, u64, Option<u64>)>,
     /// For each of the job's sizes what its last subtrees fold to; None where leaves are not known.
@@ -111,9 +125,16 @@ pub fn verify(
             ));
         }
     }
+    let is_pruned = |leaf: &u64| {
+        !seen[usize::try_from(leaf - first).unwrap_or_default()]
+            && scope.declared.pruned.contains(scope.place(*leaf))
+    };
+    let pruned: BTreeSet<u64> = leaves.clone().filter(is_pruned).collect();
+    done.pruned = pruned.len() as u64;
     let known = tiles.judge(
         before,
         &seen,
+        &pruned,
         &suspects,
         &entries,
         reader,
@@ -262,7 +283,6 @@ impl Walk<'_> {
             return self.report(Check::ForgedEvent, Some(event_id), Some(leaf_index), why);
         }
         self.done.events += 1;
-        self.done.erased += u64::from(event.payload_hash.is_some());
         if leaf_index == 0 {
             self.first_event(event);
         }
@@ -296,7 +316,25 @@ impl Walk<'_> {
                     detail,
                 },
             );
-        } else if self.tiles.has_entries() && entry != Some(leaf.as_bytes().as_slice()) {
+            return;
+        }
+        if event.payload_hash.is_some() {
+            if self
+                .scope
+                .declared
+                .erased
+                .contains(self.scope.place(leaf_index))
+            {
+                self.done.erased += 1;
+            } else {
+                let why = format!(
+                    "its payload and salt were removed, and no erasure of it was declared; {}",
+                    describe(event)
+                );
+                self.report(Check::AlteredEvent, Some(event_id), Some(leaf_index), why);
+            }
+        }
+        if self.tiles.has_entries() && entry != Some(leaf.as_bytes().as_slice()) {
             let why = "the leaf data stored among the tile's entries is not that of the event, which is right".to_owned();
             self.report(Check::AlteredTile, Some(event_id), Some(leaf_index), why);
         }
@@ -320,7 +358,7 @@ impl Walk<'_> {
 }
 
 /// The leaf of a row that has no commitments.
-fn bare(event: &EventRecord<'_>) -> LeafData {
+pub fn bare(event: &EventRecord<'_>) -> LeafData {
     LeafData::new(
         event.event_id,
         event.xact_id,

@@ -9,7 +9,7 @@ use attest_log::encoding::LeafData;
 use attest_log::hash::leaf_hash;
 use attest_log::tile::{BundleReader, Tile};
 use attest_log::tree::{Frontier, root_of};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Level 0 and the tile above, as the source has them.
@@ -132,10 +132,12 @@ impl Tiles {
     }
 
     /// Decides for each tile whether it or its events are wrong, and gives what is then known of it.
+    #[expect(clippy::too_many_arguments, reason = "all that is said of the tiles")]
     pub fn judge(
         &self,
         before: Option<&Before<'_>>,
         seen: &[bool],
+        pruned: &BTreeSet<u64>,
         suspects: &BTreeMap<u64, Suspect>,
         entries: &[Option<&[u8]>],
         reader: &impl Reader,
@@ -153,6 +155,7 @@ impl Tiles {
                     .map(|before| (before, &roots)),
                 places: number * 256..number * 256 + usize::from(stored.tile.width),
                 seen,
+                pruned,
                 suspects,
                 entries,
             };
@@ -178,6 +181,7 @@ struct TileView<'a> {
     edge: Option<(&'a Before<'a>, &'a Frontier)>,
     places: Range<usize>,
     seen: &'a [bool],
+    pruned: &'a BTreeSet<u64>,
     suspects: &'a BTreeMap<u64, Suspect>,
     entries: &'a [Option<&'a [u8]>],
 }
@@ -234,7 +238,7 @@ impl TileView<'_> {
         let missing: Vec<usize> = self
             .places
             .clone()
-            .filter(|place| !self.seen[*place])
+            .filter(|place| !self.seen[*place] && !self.pruned.contains(&self.leaf_index(*place)))
             .collect();
         if suspects.is_empty() && missing.is_empty() {
             let Some(hashes) = self.stored.hashes.clone() else {

@@ -8,10 +8,15 @@
     reason = "PostgreSQL and pg_attest are names, not items"
 )]
 
+mod archive;
+mod archive_harm;
+mod archive_queries;
+mod archive_s3;
 mod attest_cli;
 mod concurrency; // 32, 33
 mod context;
 mod crash; // 36
+mod declared;
 mod disk; // 37
 mod docs;
 mod dump; // 34

@@ -21,7 +21,7 @@ const STORY: &str = "
     SET audit.app_user_id = 'mallory'; UPDATE t SET v = 'very last' WHERE id = 8; SELECT audit.seal();";
 
 /// What lets SQL write to the log: no guard is left.
-const DISARM: &str = "
+pub const DISARM: &str = "
     SET LOCAL session_replication_role = replica;
     ALTER TABLE audit.audit_events DISABLE TRIGGER ALL;
     ALTER TABLE audit.epochs DISABLE TRIGGER ALL; ALTER TABLE audit.checkpoints DISABLE TRIGGER ALL;

@@ -1,5 +1,6 @@
 //! The command `attest` against a live database: what its tests share, a file per command.
 
+mod declared;
 mod export;
 mod timestamp;
 mod verify;
@@ -18,23 +19,23 @@ use serde_json::Value as Json;
 use crate::seal::each;
 
 /// A folder for what a test writes, and the program with a connection to its database.
-struct Auditor<'a> {
-    db: &'a Database<'a>,
+pub struct Auditor<'a> {
+    pub db: &'a Database<'a>,
     folder: PathBuf,
 }
 
 impl<'a> Auditor<'a> {
-    fn new(db: &'a Database<'a>) -> Result<Self> {
+    pub fn new(db: &'a Database<'a>) -> Result<Self> {
         let folder = scratch::new_dir()?;
         Ok(Self { db, folder })
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.join(name).to_string_lossy().into_owned()
     }
 
     /// `attest` with these arguments; `DB` stands for the database's URL.
-    fn command(&self, arguments: &[&str]) -> Result<Command> {
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let url = format!("postgresql:///{}", self.db.name());
         let arguments = arguments
             .iter()
@@ -49,7 +50,7 @@ impl<'a> Auditor<'a> {
     }
 
     /// Runs `attest` and demands this exit status.
-    fn attest(&self, status: i32, arguments: &[&str]) -> Result<Output> {
+    pub fn attest(&self, status: i32, arguments: &[&str]) -> Result<Output> {
         let output = self.command(arguments)?.output()?;
         ensure!(
             output.status.code() == Some(status),
@@ -76,7 +77,7 @@ impl<'a> Auditor<'a> {
     }
 }
 
-fn findings(output: &Output) -> Result<Vec<String>> {
+pub fn findings(output: &Output) -> Result<Vec<String>> {
     let report: Json = serde_json::from_slice(&output.stdout)?;
     let findings = report["findings"].as_array().context("no findings")?;
     let mut lines: Vec<String> = findings
@@ -94,7 +95,7 @@ fn findings(output: &Output) -> Result<Vec<String>> {
 }
 
 /// As a superuser who means harm: past triggers and guards.
-fn tamper(db: &Database, sql: &str) -> Result<()> {
+pub fn tamper(db: &Database, sql: &str) -> Result<()> {
     let mut client = db.connect()?;
     client.run("SET session_replication_role = replica")?;
     let tables = client.rows(

@@ -1,0 +1,153 @@
+//! The columns of an archive's rows, and what they are in Parquet: docs/archive.md, "Columns".
+
+use anyhow::Result;
+use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as Physical};
+use parquet::schema::types::{Type, TypePtr};
+use std::sync::Arc;
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Long,
+    /// Microseconds since the Unix epoch, UTC.
+    Time,
+    Int,
+    Text,
+    /// The exact text that PostgreSQL prints.
+    Json,
+    Bytes,
+    /// Texts and NULLs.
+    List,
+}
+
+impl Kind {
+    /// In the manifest: a type of SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Long => "bigint",
+            Self::Time => "timestamptz",
+            Self::Int => "integer",
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Bytes => "bytea",
+            Self::List => "text[]",
+        }
+    }
+}
+
+/// A column.
+pub struct Column {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// NOT NULL
+    pub required: bool,
+    /// Whether few values repeat, so that a dictionary of them pays.
+    pub repeats: bool,
+}
+
+const fn column(name: &'static str, kind: Kind, required: bool, repeats: bool) -> Column {
+    Column {
+        name,
+        kind,
+        required,
+        repeats,
+    }
+}
+
+/// How many columns of `audit.audit_events` come first.
+pub const OF_EVENT: usize = 35;
+/// The tree that the event's leaf is in.
+pub const EPOCH: usize = 35;
+/// The leaf's index in it.
+pub const LEAF_INDEX: usize = 36;
+
+/// Those of `audit.audit_events` in their order, then where the event's leaf is.
+pub const COLUMNS: [Column; 37] = [
+    column("event_id", Kind::Long, true, false),
+    column("occurred_at", Kind::Time, true, false),
+    column("captured_at", Kind::Time, true, false),
+    column("xact_id", Kind::Long, true, false),
+    column("statement_id", Kind::Int, true, true),
+    column("backend_pid", Kind::Int, true, true),
+    column("table_oid", Kind::Long, false, true),
+    column("operation", Kind::Text, true, true),
+    column("salt", Kind::Bytes, false, false),
+    column("schema_name", Kind::Text, false, true),
+    column("table_name", Kind::Text, false, true),
+    column("row_key", Kind::Text, false, false),
+    column("old_row_key", Kind::Text, false, false),
+    column("old_values", Kind::Json, false, false),
+    column("new_values", Kind::Json, false, false),
+    column("changed_columns", Kind::List, false, true),
+    column("session_user_name", Kind::Text, true, true),
+    column("effective_role", Kind::Text, true, true),
+    column("app_user_id", Kind::Text, false, true),
+    column("request_id", Kind::Text, false, true),
+    column("process_id", Kind::Text, false, true),
+    column("session_id", Kind::Text, false, true),
+    column("tenant_id", Kind::Text, false, true),
+    column("reason", Kind::Text, false, true),
+    column("application_name", Kind::Text, false, true),
+    column("client_addr", Kind::Text, false, true),
+    column("action", Kind::Text, false, true),
+    column("category", Kind::Text, false, true),
+    column("severity", Kind::Text, false, true),
+    column("entity_type", Kind::Text, false, true),
+    column("entity_id", Kind::Text, false, false),
+    column("entity_name", Kind::Text, false, true),
+    column("description", Kind::Text, false, true),
+    column("context", Kind::Json, false, true),
+    column("payload_hash", Kind::Bytes, false, false),
+    column("epoch", Kind::Int, true, true),
+    column("leaf_index", Kind::Long, true, false),
+];
+
+impl Column {
+    fn parquet(&self) -> Result<Type> {
+        let repetition = if self.required {
+            Repetition::REQUIRED
+        } else {
+            Repetition::OPTIONAL
+        };
+        let primitive = |name, physical, logical| {
+            Type::primitive_type_builder(name, physical)
+                .with_logical_type(logical)
+                .with_repetition(repetition)
+                .build()
+        };
+        let (name, bytes) = (self.name, Physical::BYTE_ARRAY);
+        let time = LogicalType::timestamp(true, TimeUnit::MICROS);
+        Ok(match self.kind {
+            Kind::Long => primitive(name, Physical::INT64, None)?,
+            Kind::Time => primitive(name, Physical::INT64, Some(time))?,
+            Kind::Int => primitive(name, Physical::INT32, None)?,
+            Kind::Text => primitive(name, bytes, Some(LogicalType::String))?,
+            Kind::Json => primitive(name, bytes, Some(LogicalType::Json))?,
+            Kind::Bytes => primitive(name, bytes, None)?,
+            Kind::List => {
+                let element = primitive("element", bytes, Some(LogicalType::String))?;
+                let list = Type::group_type_builder("list")
+                    .with_repetition(Repetition::REPEATED)
+                    .with_fields(vec![Arc::new(element)])
+                    .build()?;
+                Type::group_type_builder(name)
+                    .with_logical_type(Some(LogicalType::List))
+                    .with_repetition(repetition)
+                    .with_fields(vec![Arc::new(list)])
+                    .build()?
+            }
+        })
+    }
+}
+
+/// The schema of an archive's files.
+pub fn schema() -> Result<TypePtr> {
+    let fields = COLUMNS
+        .iter()
+        .map(|column| column.parquet().map(Arc::new))
+        .collect::<Result<_>>()?;
+    let schema = Type::group_type_builder("audit_events")
+        .with_fields(fields)
+        .build()?;
+    Ok(Arc::new(schema))
+}

@@ -1,0 +1,88 @@
+//! Which leaves an archive has: a bit each, so that memory is an eighth of a byte per leaf.
+
+use std::collections::BTreeMap;
+
+/// Leaves of a block, which is as many as a segment has.
+const BLOCK: u64 = 65_536;
+const WORDS: usize = 1024;
+
+/// Leaves by epoch.
+#[derive(Default)]
+pub struct LeafSet(BTreeMap<(u32, u64), Box<[u64; WORDS]>>);
+
+impl LeafSet {
+    /// Adds a leaf; whether it was not there.
+    pub fn insert(&mut self, epoch: u32, leaf: u64) -> bool {
+        let block = self
+            .0
+            .entry((epoch, leaf / BLOCK))
+            .or_insert_with(|| Box::new([0; WORDS]));
+        let (word, bit) = place(leaf);
+        let is_new = block[word] & bit == 0;
+        block[word] |= bit;
+        is_new
+    }
+
+    /// The leaves as runs, both ends included.
+    pub fn runs(&self) -> Vec<(u32, u64, u64)> {
+        let mut runs: Vec<(u32, u64, u64)> = Vec::new();
+        for ((epoch, block), words) in &self.0 {
+            for (word, mut bits) in (0..).zip(words.iter().copied()) {
+                let mut base = block * BLOCK + word * 64;
+                while bits != 0 {
+                    let gap = bits.trailing_zeros();
+                    let length = (bits >> gap).trailing_ones();
+                    let first = base + u64::from(gap);
+                    let last = first + u64::from(length) - 1;
+                    match runs.last_mut() {
+                        Some(run) if run.0 == *epoch && run.2 + 1 == first => run.2 = last,
+                        _ => runs.push((*epoch, first, last)),
+                    }
+                    let done = gap + length;
+                    base += u64::from(done);
+                    bits = bits.checked_shr(done).unwrap_or(0);
+                }
+            }
+        }
+        runs
+    }
+}
+
+fn place(leaf: u64) -> (usize, u64) {
+    let within = leaf % BLOCK;
+    // Less than 65,536.
+    (
+        usize::try_from(within / 64).unwrap_or(0),
+        1 << (within % 64),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LeafSet;
+
+    #[test]
+    fn runs_are_those_of_the_leaves() {
+        let mut set = LeafSet::default();
+        for leaf in (0..200)
+            .chain([202, 63 * 1024])
+            .chain(65_530..65_545)
+            .chain([u64::MAX / 2])
+        {
+            assert!(set.insert(1, leaf));
+            assert!(!set.insert(1, leaf));
+        }
+        set.insert(2, 65_545);
+        assert_eq!(
+            set.runs(),
+            [
+                (1, 0, 199),
+                (1, 202, 202),
+                (1, 63 * 1024, 63 * 1024),
+                (1, 65_530, 65_544),
+                (1, u64::MAX / 2, u64::MAX / 2),
+                (2, 65_545, 65_545)
+            ]
+        );
+    }
+}

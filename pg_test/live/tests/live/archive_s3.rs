@@ -1,0 +1,140 @@
+//! Archives in an object store: a stand-in for S3 on loopback.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use live_tests::{Sql, shared};
+
+use crate::archive::{months, python};
+use crate::attest_cli::Auditor;
+
+/// The stand-in; it ends when its standard input is closed.
+struct S3 {
+    server: Child,
+    port: String,
+    key: (String, String),
+}
+
+impl S3 {
+    fn start(arguments: &[&str]) -> Result<Self> {
+        let mut server = Command::new(python()?)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/python/s3.py"))
+            .args(arguments)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().context("no output")?).read_line(&mut line)?;
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let port = words.next().context("the stand-in for S3 did not start")?;
+        let any = || "any".to_owned();
+        let key = (
+            words.next().unwrap_or_else(any),
+            words.next().unwrap_or_else(any),
+        );
+        Ok(Self { server, port, key })
+    }
+
+    /// Runs `attest` with these credentials; gives its output, whatever becomes of it.
+    fn attest(
+        &self,
+        auditor: &Auditor,
+        key: (&str, &str),
+        status: i32,
+        arguments: &[&str],
+    ) -> Result<String> {
+        let output = auditor
+            .command(arguments)?
+            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+            .env("AWS_ALLOW_HTTP", "true")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", key.0)
+            .env("AWS_SECRET_ACCESS_KEY", key.1)
+            .output()?;
+        ensure!(
+            output.status.code() == Some(status),
+            "exit status is not {status}: {output:?}"
+        );
+        Ok(format!(
+            "{}{}",
+            String::from_utf8(output.stdout)?,
+            String::from_utf8(output.stderr)?
+        ))
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        drop(self.server.stdin.take());
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn an_archive_in_an_object_store_is_written_verified_and_restored() {
+    shared(|db| {
+        let (auditor, s3) = (Auditor::new(db)?, S3::start(&[])?);
+        // Tiles of more than one part of an upload.
+        let month = months(db, 300_000)?;
+        let key = ("any", "any");
+        let run = |status, arguments: &[&str]| s3.attest(&auditor, key, status, arguments);
+        run(0, &["archive", "--db", "DB", "s3://audit/bank"])?;
+        let archive = format!("s3://audit/bank/{month}");
+        ensure!(
+            run(0, &["verify", &archive])?.contains("verified:"),
+            "not verified"
+        );
+        run(0, &["verify", "s3://audit/bank/"])?;
+        run(0, &["restore-archive", &archive, "--db", "DB"])?;
+        let mut client = db.connect()?;
+        let held = client.number(&format!("SELECT count(*) FROM audit.{month}"))?;
+        let back = client.number("SELECT count(*) FROM audit.archived_events")?;
+        ensure!(held == back, "{back} of {held} events came back");
+        let uri = client.one(&format!(
+            "SELECT uri FROM audit.archives WHERE partition = '{month}'"
+        ))?;
+        ensure!(uri == archive, "{uri}");
+        ensure!(
+            run(0, &["archive", "--db", "DB", "s3://audit/bank"])?.contains("already"),
+            "archived twice"
+        );
+
+        let said = run(2, &["archive", "--db", "DB", "s3://nowhere/bank"])?;
+        ensure!(said.contains("no such bucket"), "{said}");
+        let said = run(2, &["verify", "s3://audit/nothing"])?;
+        ensure!(said.contains("is no archive"), "{said}");
+        let said = run(2, &["archive", "--db", "DB", "s3://me:secret@audit/bank"])?;
+        ensure!(said.contains("environment"), "{said}");
+        Ok(())
+    });
+}
+
+#[test]
+fn wrong_credentials_are_told_as_such() {
+    shared(|db| {
+        let (auditor, s3) = (Auditor::new(db)?, S3::start(&["auth"])?);
+        let month = months(db, 300)?;
+        let arguments = [
+            "archive",
+            "--db",
+            "DB",
+            "s3://audit/bank",
+            "--partition",
+            &month,
+        ];
+        let (id, secret) = (s3.key.0.as_str(), s3.key.1.as_str());
+        for wrong in [(id, "wrong"), ("AKIAWRONG", secret)] {
+            let said = s3.attest(&auditor, wrong, 2, &arguments)?;
+            ensure!(
+                said.contains("refuses these credentials") && !said.contains(secret),
+                "{said}"
+            );
+        }
+        s3.attest(&auditor, (id, secret), 0, &arguments)?;
+        s3.attest(&auditor, (id, secret), 0, &["verify", "s3://audit/bank"])
+            .map(drop)
+    });
+}

@@ -1,0 +1,253 @@
+//! One step of a prune: the next batch of a partition's events, or all of a partition that can be emptied.
+
+use super::declaration::{Place, Runs};
+use super::plan::{Found, Partition, Plan, Policy};
+use super::removal;
+use crate::act::Act;
+use crate::capture::event::EventKind;
+use crate::error::{AttestError, Result, SqlState};
+use crate::pg::relation::{lock, lock_at_once};
+use crate::pg::xact;
+use attest_log::Hash;
+use pgrx::pg_sys;
+use pgrx::prelude::TimestampWithTimeZone;
+use serde_json::{Map, Value as Json, json};
+use std::str::FromStr;
+
+/// Events of one declaration, and of one batch.
+const BATCH: usize = 50_000;
+/// A partition is emptied at once where no more events than this have to be put back.
+const PUT_BACK: u64 = 10_000;
+/// How often a partition's lock is tried, a hundredth of a second apart: nobody ever queues behind us.
+const TRIES: u32 = 300;
+
+/// What became of the events of one group.
+#[derive(Default, Clone)]
+pub struct Outcome {
+    due: u64,
+    held: u64,
+    not_archived: u64,
+    not_sealed: u64,
+    pruned: u64,
+}
+
+/// A row of `audit.apply_retention`.
+pub type Row = (
+    String,
+    String,
+    String,
+    i64,
+    i64,
+    i64,
+    i64,
+    i64,
+    Option<String>,
+    Option<TimestampWithTimeZone>,
+    Option<TimestampWithTimeZone>,
+);
+
+/// The partition that a prune is at.
+pub struct Current {
+    pub partition: Partition,
+    pub plan: Plan,
+    /// The events up to this id are done.
+    pub after: i64,
+    /// One for each group of the plan.
+    pub outcomes: Vec<Outcome>,
+    pub method: &'static str,
+}
+
+impl Current {
+    pub fn rows(&self, policies: &[Policy]) -> Vec<Row> {
+        let time = |text: &str| TimestampWithTimeZone::from_str(text).ok();
+        let groups = self.plan.groups.iter().zip(&self.outcomes);
+        groups
+            .filter(|(_, outcome)| outcome.due > 0)
+            .map(|(group, outcome)| {
+                (
+                    self.partition.name.clone(),
+                    policies[group.policy].name.clone(),
+                    group.subject.clone(),
+                    outcome.due.cast_signed(),
+                    outcome.held.cast_signed(),
+                    outcome.not_archived.cast_signed(),
+                    outcome.not_sealed.cast_signed(),
+                    outcome.pruned.cast_signed(),
+                    Some(self.method.to_owned()),
+                    time(&group.oldest),
+                    time(&group.newest),
+                )
+            })
+            .collect()
+    }
+}
+
+/// What a step works with.
+pub struct Work<'a> {
+    pub dry: bool,
+    pub policies: &'a [Policy],
+    pub archives: &'a [Runs],
+}
+
+impl Work<'_> {
+    /// Does the next batch, or all of a partition that can be emptied. Returns how many events went, and whether the partition is
+    /// done.
+    pub fn run(&self, current: &mut Current) -> Result<(u64, bool)> {
+        if current.after == i64::MIN {
+            let (any, kept) = current.plan.outlook()?;
+            if !any {
+                return Ok((0, true));
+            }
+            let partition = &current.partition;
+            let few = kept <= PUT_BACK && kept <= current.plan.events / 2;
+            if partition.is_over && !partition.is_default && few {
+                return self.whole(current).map(|pruned| (pruned, true));
+            }
+        }
+        let found = current
+            .plan
+            .next(&current.partition, current.after, BATCH, false)?;
+        let (ids, _) = self.batch(current, &found)?;
+        if !self.dry {
+            removal::delete(&current.partition, &ids)?;
+        }
+        Ok((ids.len() as u64, found.len() < BATCH))
+    }
+
+    /// Empties a partition but for what has to stay.
+    fn whole(&self, current: &mut Current) -> Result<u64> {
+        current.method = "empty partition";
+        let oid = crate::attach::registry::oid(&current.partition.oid);
+        // Nothing comes in from here on; readers go on.
+        if !self.dry && !lock_at_once(oid, lock::SHARE) {
+            current.method = "busy";
+            return Ok(0);
+        }
+        let (mut gone, mut stays) = (Vec::new(), Vec::new());
+        loop {
+            let found = current
+                .plan
+                .next(&current.partition, current.after, BATCH, true)?;
+            let (mut removed, mut kept) = self.batch(current, &found)?;
+            gone.append(&mut removed);
+            stays.append(&mut kept);
+            if found.len() < BATCH {
+                break;
+            }
+        }
+        if self.dry || gone.is_empty() {
+            return Ok(gone.len() as u64);
+        }
+        if stays.len() as u64 <= PUT_BACK {
+            wait_for(oid, &current.partition)?;
+            removal::empty(&current.partition, &stays)?;
+        } else {
+            current.method = "delete";
+            for ids in gone.chunks(BATCH) {
+                removal::delete(&current.partition, ids)?;
+            }
+        }
+        Ok(gone.len() as u64)
+    }
+
+    /// Declares those of the events that may go; returns their ids, and those of the others.
+    fn batch(&self, current: &mut Current, found: &[Found]) -> Result<(Vec<i64>, Vec<i64>)> {
+        pgrx::check_for_interrupts!();
+        let Some(last) = found.last() else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        current.after = last.event_id;
+        let due: Vec<i64> = found
+            .iter()
+            .filter(|event| event.group.is_some() && !event.held)
+            .map(|event| event.event_id)
+            .collect();
+        let leaves = removal::leaves(&due)?;
+        let (mut gone, mut stays) = (Vec::with_capacity(due.len()), Vec::new());
+        let mut declared = Vec::with_capacity(due.len());
+        let mut pruned = vec![0u64; current.outcomes.len()];
+        for event in found {
+            let Some(group) = event.group else {
+                stays.push(event.event_id);
+                continue;
+            };
+            let outcome = &mut current.outcomes[group];
+            outcome.due += 1;
+            let asks = self.policies[current.plan.groups[group].policy].require_archive;
+            match leaves.get(&event.event_id) {
+                _ if event.held => outcome.held += 1,
+                None => outcome.not_sealed += 1,
+                Some((place, _)) if asks && !self.is_archived(*place) => outcome.not_archived += 1,
+                Some(leaf) => {
+                    if !self.dry {
+                        outcome.pruned += 1;
+                    }
+                    pruned[group] += 1;
+                    declared.push(*leaf);
+                    gone.push(event.event_id);
+                    continue;
+                }
+            }
+            stays.push(event.event_id);
+        }
+        if !self.dry && !declared.is_empty() {
+            self.declare(current, &pruned, declared)?;
+        }
+        Ok((gone, stays))
+    }
+
+    fn is_archived(&self, place: Place) -> bool {
+        self.archives.iter().any(|archive| archive.contains(place))
+    }
+
+    fn declare(&self, current: &Current, pruned: &[u64], leaves: Vec<(Place, Hash)>) -> Result<()> {
+        let groups = || {
+            current
+                .plan
+                .groups
+                .iter()
+                .zip(pruned)
+                .filter(|(_, count)| **count > 0)
+        };
+        let events: Json = groups()
+            .map(|(group, count)| {
+                json!({
+                    "policy": self.policies[group.policy].name,
+                    "subject": group.subject,
+                    "events": count,
+                    "oldest": group.oldest,
+                    "newest": group.newest,
+                })
+            })
+            .collect();
+        let policies: Json = self
+            .policies
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| groups().any(|(group, _)| group.policy == *number))
+            .map(|(_, policy)| policy.to_json())
+            .collect();
+        let mut said = Map::new();
+        said.insert("partition".into(), current.partition.name.clone().into());
+        said.insert("policies".into(), policies);
+        said.insert("events".into(), events);
+        removal::declare(leaves, said, Act::new(EventKind::System, "prune")).map(drop)
+    }
+}
+
+/// Waits for a partition without being waited for.
+fn wait_for(oid: pg_sys::Oid, partition: &Partition) -> Result<()> {
+    for _ in 0..TRIES {
+        if lock_at_once(oid, lock::ACCESS_EXCLUSIVE) {
+            return Ok(());
+        }
+        pgrx::check_for_interrupts!();
+        xact::pause(std::time::Duration::from_millis(10));
+    }
+    Err(AttestError::new(
+        SqlState::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!("audit.{} is being read", partition.name),
+    )
+    .detail("Emptying it needs it for a moment, and nobody is made to wait for that moment.")
+    .hint("Prune again once the readers are done: pg_locks shows who they are."))
+}

@@ -1,0 +1,142 @@
+//! (p): `attest archive`: how fast a closed month goes to Parquet, verified by reading it back; what it takes there, and what
+//! memory the program takes.
+//!
+//! The month's events are those that capture made of an INSERT and an UPDATE of `orders`, again and again under new ids and
+//! with new salts. A row group is smaller than one such turn: nothing compresses for being repeated.
+
+use super::bulk::{between, workload_sql};
+use super::growth::told;
+use super::process::Peak;
+use super::results::Unit;
+use super::system::FULL;
+use super::turns::Bench;
+use crate::setup::Workshop;
+use crate::ui::{self, Step};
+use crate::{interrupt, run};
+use anyhow::{Context, Result, ensure};
+use postgres::Client;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+pub const ARCHIVE: &str = "archive";
+pub const HEAP: &str = "heap";
+pub const PARQUET: &str = "Parquet";
+const DATABASE: &str = "archive";
+/// Rows of a turn, each of which makes two events: more than a row group has.
+const ROWS: u32 = 100_000;
+
+/// Once: the sizes are what they are, and the time is long.
+pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64) -> Result<()> {
+    let Some(system) = bench.systems.iter().find(|system| system.name == FULL) else {
+        ui::note("(p) is about pg_attest-full, which is not among the systems");
+        return Ok(());
+    };
+    let system = system.clone();
+    step.progress("building attest");
+    let mut cargo = workshop.cargo()?;
+    cargo.args(["build", "--release", "--package", "attest-cli"]);
+    let log = workshop.layout.log("bench-attest");
+    ensure!(
+        run::logged_in(step, &log, &mut cargo)?.success(),
+        "cannot build attest; full log: {}",
+        log.display()
+    );
+    bench.server.copy("template0", DATABASE)?;
+    let mut client = bench.server.session(DATABASE)?;
+    client.batch_execute(workload_sql!("orders", "table"))?;
+    bench.server.attach(DATABASE, &system, &["public.orders"])?;
+    let month = fill(step, &mut client, events)?;
+    drop(client);
+    let mut client = bench.server.session(DATABASE)?;
+    // Nothing is sealed while a session that restored rows is still open.
+    step.progress("sealing");
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    while client.query_one(others, &[])?.get::<_, i64>(0) > 0 {
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    client.batch_execute("SELECT audit.seal()")?;
+    bench.server.checkpoint()?;
+    let sizes = "SELECT count(*), pg_table_size($1::text::regclass) FROM audit.audit_events WHERE tableoid = $1::text::regclass";
+    let row = client.query_one(sizes, &[&format!("audit.{month}")])?;
+    let (count, heap): (i64, i64) = (row.get(0), row.get(1));
+    let count = f64::from(u32::try_from(count)?);
+
+    step.progress("archiving");
+    let folder = workshop.layout.target.join("xtask/bench-archive");
+    let _ = std::fs::remove_dir_all(&folder);
+    let program = workshop.layout.target.join("release/attest");
+    let program = program.to_str().context("a path is not UTF-8")?;
+    let started = Instant::now();
+    let mut attest = bench.server.client(program, DATABASE);
+    attest
+        .args([
+            "archive",
+            "--no-record",
+            "--partition",
+            &month,
+            "--db",
+            "postgresql://",
+        ])
+        .arg(&folder)
+        .stdout(Stdio::null());
+    let mut attest = attest.spawn()?;
+    let peak = Peak::watch(i32::try_from(attest.id())?);
+    ensure!(attest.wait()?.success(), "attest archive failed");
+    let micros = started.elapsed().as_secs_f64() * 1e6;
+    let megabytes = peak.end();
+    let case = told(events);
+    let mut add = |case: String, unit, value| bench.results.add("p", &case, FULL, unit, value);
+    add(
+        format!("{ARCHIVE}, {case}"),
+        Unit::MicrosPerEvent,
+        micros / count,
+    );
+    add(format!("{ARCHIVE}, {case}"), Unit::Megabytes, megabytes);
+    let parquet = std::fs::read_dir(folder.join(&month).join("events"))?
+        .map(|file| Ok(file?.metadata()?.len()))
+        .sum::<std::io::Result<u64>>()?;
+    for (what, bytes) in [(HEAP, heap.unsigned_abs()), (PARQUET, parquet)] {
+        let megabytes = f64::from(u32::try_from(bytes >> 10)?) / 1024.0;
+        let each = megabytes * 1024.0 * 1024.0 / count;
+        add(format!("{what}, {case}"), Unit::BytesPerEvent, each);
+    }
+    std::fs::remove_dir_all(&folder)?;
+    drop(client);
+    bench.server.drop(DATABASE)
+}
+
+/// Fills a month that is over; gives its partition.
+fn fill(step: &mut Step, client: &mut Client, events: u64) -> Result<String> {
+    client.batch_execute(&between(workload_sql!("orders", "insert"), 1, ROWS))?;
+    client.batch_execute(&between(workload_sql!("orders", "update"), 1, ROWS))?;
+    let columns: String = client
+        .query_one(
+            "SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
+             WHERE attrelid = 'audit.audit_events'::regclass AND attnum > 3 AND attname <> 'salt'",
+            &[],
+        )?
+        .get(0);
+    client.batch_execute(
+        "CREATE TEMPORARY TABLE turn AS SELECT * FROM audit.audit_events WHERE operation IN ('insert', 'update');
+         SET audit.restore = on",
+    )?;
+    let turn = u64::from(ROWS) * 2;
+    for number in 1..=events.div_ceil(turn) {
+        interrupt::check()?;
+        step.progress(&format!(
+            "filling: {} of {events} events",
+            (number - 1) * turn
+        ));
+        client.batch_execute(&format!(
+            "INSERT INTO audit.audit_events (event_id, occurred_at, captured_at, salt, {columns})
+             SELECT event_id + {number} * 1000000, occurred_at - interval '2 months', captured_at - interval '2 months', gen_random_uuid(), {columns}
+             FROM turn ORDER BY event_id"
+        ))?;
+    }
+    client.batch_execute("RESET audit.restore")?;
+    step.progress("making its month");
+    client.batch_execute("SELECT audit.maintain(); VACUUM ANALYZE audit.audit_events")?;
+    let month = "SELECT 'audit_events_' || to_char((now() - interval '2 months') AT TIME ZONE 'UTC', 'YYYY_MM')";
+    Ok(client.query_one(month, &[])?.get(0))
+}
