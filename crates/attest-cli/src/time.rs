@@ -39,6 +39,12 @@ impl Day {
         self.number * DAY
     }
 
+    /// Its first moment, in microseconds since the Unix epoch.
+    pub fn start_micros(self) -> i64 {
+        // DateTime ends with the year 9999
+        self.start().cast_signed() * 1_000_000
+    }
+
     /// The first moment behind it, in seconds since the Unix epoch.
     pub fn end(self) -> u64 {
         self.start() + DAY
@@ -92,7 +98,10 @@ mod tests {
         assert_eq!(start("1970-01-01"), Ok(0));
         assert_eq!(start("2026-01-01"), Ok(1_767_225_600));
         assert_eq!(start("2000-02-29"), Ok(951_782_400));
-        assert_eq!("2000-02-29".parse::<Day>().unwrap().to_string(), "2000-02-29");
+        assert_eq!(
+            "2000-02-29".parse::<Day>().unwrap().to_string(),
+            "2000-02-29"
+        );
         for text in [
             "",
             "2026",

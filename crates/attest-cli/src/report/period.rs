@@ -78,7 +78,7 @@ mod tests {
         let day = |text: &str| text.parse::<Day>().unwrap();
         let period = Period::new(day("2024-02-28"), day("2024-03-01")).unwrap();
         assert_eq!(period.days(), 3);
-        assert_eq!(period.end() - period.start(), 3 * DAY);
+        assert_eq!(period.end() - period.start(), 3 * 86_400);
         assert_eq!(period.to_string(), "2024-02-28 to 2024-03-01");
         assert!(Period::new(day("2024-03-01"), day("2024-02-28")).is_err());
         let one = Period::new(day("2024-03-01"), day("2024-03-01")).unwrap();
