@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
 /// The arguments of `audit.attach`, as the SQL function hands them over.
-struct Request {
+struct Arguments {
     capture: Option<String>,
     operations: Option<Vec<String>>,
     exclude: Option<Vec<String>>,
@@ -22,7 +22,7 @@ struct Request {
     process_column: Option<String>,
 }
 
-impl Request {
+impl Arguments {
     fn read(json: &Json) -> Result<Self> {
         if !json.is_object() {
             return Err(invalid(
@@ -117,7 +117,7 @@ pub fn parse(
     request: &Json,
     strictness: Strictness,
 ) -> Result<TableSettings> {
-    let request = Request::read(request)?;
+    let request = Arguments::read(request)?;
     let columns: Vec<String> = table
         .column_names()
         .into_iter()
@@ -148,7 +148,10 @@ pub fn parse(
     ]
     .map(|(name, argument)| existing(Vec::from_iter(name), argument, &columns, strictness));
     let (request_column, process_column) = (request_column?.pop(), process_column?.pop());
-    let ids = Vec::from_iter([&request_column, &process_column].into_iter().flatten());
+    let ids: Vec<&String> = [&request_column, &process_column]
+        .into_iter()
+        .flatten()
+        .collect();
 
     let mask_secrets = request.mask.is_none();
     let mask = match request.mask {
