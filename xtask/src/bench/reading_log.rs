@@ -138,7 +138,7 @@ impl Chapters<'_> {
     fn request(&mut self) -> Result<()> {
         let half = (REQUEST - 2) / 2;
         self.client.batch_execute(&format!(
-            "SET audit.app_user_id = 'importer'; RESET audit.tenant_id; RESET audit.session_id;
+            "SET audit.app_user_id = 'importer'; RESET audit.tenant_id; SET audit.session_id = 'importing';
              SELECT audit.begin_process('import', 'lineage', '', process_id => 'lineage 1', is_local => false);
              UPDATE orders SET quantity = quantity + 1 WHERE id <= {half};
              SELECT audit.begin_process('booking', process_id => 'lineage 2', is_local => false);

@@ -148,15 +148,19 @@ fn archives(results: &Results, all: &mut Vec<Target>) {
 }
 
 fn reads(results: &Results, all: &mut Vec<Target>) {
-    for case in results.cases("r", Unit::Milliseconds) {
-        let bound = match case {
-            reading::HISTORY => 2.0,
-            reading::LINEAGE => 20.0,
-            reading::AS_OF => 2000.0,
-            _ => 5.0,
-        };
-        let time = results.median("r", case, FULL, Unit::Milliseconds);
-        all.extend(at_most("r", format!("ms of {case}"), bound, time));
+    let ms = |case, row| results.median("r", case, row, Unit::Milliseconds);
+    for (case, bound) in [
+        (reading::HISTORY, 2.0),
+        (reading::LINEAGE, 20.0),
+        (reading::AS_OF, 2000.0),
+    ] {
+        all.extend(at_most("r", format!("ms of {case}"), bound, ms(case, FULL)));
+    }
+    for case in [reading::FIRST_PAGE, reading::FAR_PAGE] {
+        for filter in results.systems("r", Unit::Milliseconds) {
+            let what = format!("ms of the {case}, {filter}");
+            all.extend(at_most("r", what, 5.0, ms(case, filter)));
+        }
     }
     let time = results.median("r", reading::LOG_EVENT, FULL, Unit::MicrosPerEvent);
     let what = format!("µs of {} inside a transaction", reading::LOG_EVENT);
