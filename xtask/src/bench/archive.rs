@@ -4,6 +4,7 @@
 //! The month's events are those that capture made of an INSERT and an UPDATE of `orders`, again and again under new ids and
 //! with new salts. A row group is smaller than one such turn: nothing compresses for being repeated.
 
+use super::attest;
 use super::bulk::{between, workload_sql};
 use super::growth::told;
 use super::process::Peak;
@@ -11,9 +12,9 @@ use super::restored::{LEAVE_IDS, Restored};
 use super::results::Unit;
 use super::system::FULL;
 use super::turns::Bench;
+use crate::interrupt;
 use crate::setup::Workshop;
 use crate::ui::{self, Step};
-use crate::{interrupt, run};
 use anyhow::{Context, Result, ensure};
 use postgres::Client;
 use std::process::Stdio;
@@ -35,15 +36,7 @@ pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64)
         return Ok(());
     };
     let system = system.clone();
-    step.progress("building attest");
-    let mut cargo = workshop.cargo()?;
-    cargo.args(["build", "--release", "--package", "attest-cli"]);
-    let log = workshop.layout.log("bench-attest");
-    ensure!(
-        run::logged_in(step, &log, &mut cargo)?.success(),
-        "cannot build attest; full log: {}",
-        log.display()
-    );
+    let program = attest::build(workshop, step)?;
     bench.server.copy("template0", DATABASE)?;
     let mut client = bench.server.session(DATABASE)?;
     client.batch_execute(workload_sql!("orders", "table"))?;
@@ -61,7 +54,6 @@ pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64)
     step.progress("archiving");
     let folder = workshop.layout.target.join("xtask/bench-archive");
     let _ = std::fs::remove_dir_all(&folder);
-    let program = workshop.layout.target.join("release/attest");
     let program = program.to_str().context("a path is not UTF-8")?;
     let started = Instant::now();
     let mut attest = bench.server.client(program, DATABASE);

@@ -4,10 +4,12 @@
 //! on all of them; a comparison is the median of the rounds' comparisons.
 
 mod archive;
+mod attest;
 mod bulk;
 mod chart;
 mod floor;
 mod growth;
+mod ledger;
 mod machine;
 mod memory;
 mod process;
@@ -63,6 +65,8 @@ pub enum Workload {
     G,
     /// A session of 200,000 transactions
     H,
+    /// Sealing, verifying and proving a log of 10,000,000 events (only when named)
+    I,
     /// A month of 10,000,000 events archived to Parquet (only when named)
     P,
     /// Reading a log of 10,000,000 events (only when named)
@@ -82,6 +86,7 @@ impl Workload {
             Self::F => "f",
             Self::G => "g",
             Self::H => "h",
+            Self::I => "i",
             Self::P => "p",
             Self::R => "r",
             Self::T => "t",
@@ -90,7 +95,7 @@ impl Workload {
 
     /// Whether the whole run, whose time is bounded, leaves it out.
     fn is_apart(self) -> bool {
-        matches!(self, Self::P | Self::R | Self::T)
+        matches!(self, Self::I | Self::P | Self::R | Self::T)
     }
 
     /// What the help says about it.
@@ -251,6 +256,10 @@ fn measure(
         }
         Workload::G => memory::run(bench, step, size(5_000_000, 200_000)),
         Workload::H => session::run(bench, step, size(200_000, 22_000)),
+        Workload::I => {
+            let (events, seconds) = (size(10_000_000, 100_000), size(5, 1));
+            ledger::run(bench, step, workshop, events, seconds)
+        }
         Workload::P => archive::run(bench, step, workshop, options.archived()),
         Workload::R => reading::run(bench, step, size(100_000, 1_000)),
         Workload::T => retention::run(bench, step, size(5_000_000, 300_000)),

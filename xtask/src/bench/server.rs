@@ -62,6 +62,15 @@ impl Server {
         Ok(self.admin.query_one(query, &[])?.get(0))
     }
 
+    /// Restarts the server after a change of settings. All sessions end.
+    pub fn restart(&mut self, change: &str) -> Result<()> {
+        self.admin.batch_execute(change)?;
+        self.cluster.stop()?;
+        self.cluster.start()?;
+        self.admin = self.cluster.connect("postgres")?;
+        Ok(())
+    }
+
     pub fn checkpoint(&mut self) -> Result<()> {
         Ok(self.admin.batch_execute("CHECKPOINT")?)
     }

@@ -2,7 +2,7 @@
 
 use super::results::{Results, Unit, number};
 use super::system::{DIFF, FULL, UNAUDITED};
-use super::{archive, floor, growth, memory, reading, retention, session, tpcb};
+use super::{archive, floor, growth, ledger, memory, reading, retention, session, tpcb};
 use crate::stats::median;
 use serde::Serialize;
 
@@ -25,6 +25,7 @@ pub fn check(results: &Results, sizes: &[u64]) -> Vec<Target> {
         all.extend(ahead(results, workload));
     }
     growth_memory_session(results, sizes, &mut all);
+    ledgers(results, &mut all);
     archives(results, &mut all);
     reads(results, &mut all);
     prunes(results, &mut all);
@@ -117,6 +118,43 @@ fn growth_memory_session(results: &Results, sizes: &[u64], all: &mut Vec<Target>
     let grown = both(Unit::Megabytes).map(|(end, start)| end - start);
     let what = format!("{FULL}, MB that the session grew by");
     all.extend(at_most("h", what, 1.0, grown));
+}
+
+fn ledgers(results: &Results, all: &mut Vec<Target>) {
+    let per_second = |what, unit| {
+        let cases = results.cases("i", unit);
+        let case = cases.into_iter().find(|case| case.starts_with(what))?;
+        Some(1e6 / results.median("i", case, FULL, unit)?)
+    };
+    for (what, bound) in [
+        (ledger::SEAL, 250_000.0),
+        (ledger::VERIFY, 400_000.0),
+        (ledger::VERIFY_IN_PARALLEL, 600_000.0),
+        (ledger::VERIFY_OUTSIDE, 800_000.0),
+    ] {
+        let rate = per_second(what, Unit::MicrosPerEvent);
+        all.extend(at_least(
+            "i",
+            format!("{what}, events a second"),
+            bound,
+            rate,
+        ));
+    }
+    for case in results.cases("i", Unit::Milliseconds) {
+        let time = results.median("i", case, FULL, Unit::Milliseconds);
+        all.extend(at_most("i", format!("ms of {case}"), 5.0, time));
+    }
+    for case in results.cases("i", Unit::BytesPerEvent) {
+        let bound = if case == ledger::WAL { 4096.0 } else { 48.0 };
+        let bytes = results.median("i", case, FULL, Unit::BytesPerEvent);
+        all.extend(at_most("i", format!("{case}, bytes"), bound, bytes));
+    }
+    let tps = |case| results.median("i", case, FULL, Unit::Tps);
+    let ratio = tps(ledger::SEALER_ON)
+        .zip(tps(ledger::SEALER_OFF))
+        .map(|(on, off)| on / off);
+    let what = format!("{}, tps to that with it off", ledger::SEALER_ON);
+    all.extend(at_least("i", what, 0.97, ratio));
 }
 
 fn archives(results: &Results, all: &mut Vec<Target>) {
