@@ -106,7 +106,6 @@ fn fill(step: &mut Step, client: &mut Client, events: u64) -> Result<String> {
         step.progress(&format!("filling: turn {number} of {turns}"));
         restored.put(client, number, MONTH)?;
     }
-    restored.end(client)?;
     step.progress("vacuuming");
     client.batch_execute("VACUUM ANALYZE audit.audit_events")?;
     let month = format!(

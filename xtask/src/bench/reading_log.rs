@@ -160,6 +160,6 @@ impl Chapters<'_> {
                 .progress(&format!("filling: month {month} of {MONTHS_BEFORE} before"));
             restored.put(self.client, 1, month)?;
         }
-        restored.end(self.client)
+        Ok(())
     }
 }

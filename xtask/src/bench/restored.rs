@@ -19,7 +19,8 @@ impl Restored {
              WHERE attrelid = 'audit.audit_events'::regclass AND attnum > 3 AND attname <> 'salt'";
         let columns = client.query_one(columns, &[])?.get(0);
         client.batch_execute(&format!(
-            "CREATE TEMPORARY TABLE copied AS SELECT * FROM audit.audit_events WHERE {condition}"
+            "DROP TABLE IF EXISTS pg_temp.copied;
+             CREATE TEMPORARY TABLE copied AS SELECT * FROM audit.audit_events WHERE {condition}"
         ))?;
         let restored = Self { columns };
         // An event brings its month about.
@@ -54,11 +55,5 @@ impl Restored {
         )?;
         client.batch_execute("RESET audit.restore")?;
         Ok(count)
-    }
-
-    /// Gives the template's room back.
-    #[allow(clippy::unused_self)] // nothing can be put after it
-    pub fn end(self, client: &mut Client) -> Result<()> {
-        Ok(client.batch_execute("DROP TABLE copied")?)
     }
 }

@@ -151,7 +151,6 @@ fn fill(step: &mut Step, client: &mut postgres::Client, events: u32) -> Result<u
                 }
             }
         }
-        restored.end(client)?;
     }
     step.progress("vacuuming");
     client.batch_execute("VACUUM ANALYZE")?;
