@@ -113,6 +113,7 @@ impl Archive {
     ) -> Result<Ended> {
         let options = Options {
             keys: Vec::new(),
+            authorities: Vec::new(),
             against: Vec::new(),
             origin: None,
             threads: threads(self.threads),
@@ -239,6 +240,7 @@ impl RestoreArchive {
         };
         let options = Options {
             keys: self.trusted.read()?,
+            authorities: Vec::new(),
             against: Vec::new(),
             origin: None,
             threads: threads(None),
