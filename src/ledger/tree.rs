@@ -188,18 +188,20 @@ impl<'a> Tree<'a> {
         edge
     }
 
-    /// Calls `f` with each row of the edge.
+    /// Calls `f` with each row of the edge; one before the first leaf is none.
     pub fn each_edge_row(&self, mut f: impl FnMut(EdgeRow)) {
         let of_epoch = [Condition::Int4Is(self.epoch)];
         let mut scan = self.edge.scan(self.snapshot, &of_epoch, Order::Ascending);
         while let Some((first, hashes, event_ids)) = scan.next(|row| {
-            let first = row.int8(1).unwrap_or_default().cast_unsigned();
             (
-                first,
+                row.int8(1).unwrap_or_default(),
                 hashes(row.bytes(2)),
                 row.int8s(3).unwrap_or_default(),
             )
         }) {
+            let Ok(first) = u64::try_from(first) else {
+                continue;
+            };
             f(EdgeRow {
                 first,
                 hashes,
@@ -276,11 +278,11 @@ fn hashes(bytes: Option<&[u8]>) -> Vec<Hash> {
     }
 }
 
-/// Where events stand: the leaves of a range of event ids, of all epochs.
+/// Where events stand: the leaves of a range of event ids, of all epochs. Leaves are counted in 63 bits.
 pub fn tiles_of(from: i64, to: i64) -> Result<Vec<(i32, u64)>> {
     let rows = query::rows(
         "SELECT epoch, tile_index FROM audit.tiles \
-         WHERE level = 0 AND pg_catalog.int8range(min_event_id, max_event_id, '[]') \
+         WHERE level = 0 AND tile_index BETWEEN 0 AND 36028797018963967 AND pg_catalog.int8range(min_event_id, max_event_id, '[]') \
            OPERATOR(pg_catalog.&&) pg_catalog.int8range($1::pg_catalog.int8, $2::pg_catalog.int8, '[]') \
          ORDER BY epoch, tile_index",
         &[Arg::Text(&from.to_string()), Arg::Text(&to.to_string())],

@@ -1,10 +1,11 @@
 //! An export as a source: files, which are checked and never trusted.
 
 use crate::layout;
-use crate::source::{Epoch, Found, Line, Reader, SEGMENT, Sealed, Source, Stranger, Timestamp};
+use crate::source::{
+    EachDeclaring, Epoch, Found, Line, Reader, SEGMENT, Sealed, Source, Stranger, Timestamp,
+};
 use anyhow::{Context, Result, bail};
 use attest_log::Hash;
-use attest_log::encoding::EventRecord;
 use attest_log::json_line::LineReader;
 use attest_log::tile::{self, Tile};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -95,11 +96,7 @@ impl Source for ExportDir {
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    fn declaring(
-        &mut self,
-        epochs: &[(u32, u64)],
-        each: &mut dyn FnMut(Option<(u32, u64)>, &EventRecord<'_>) -> Result<()>,
-    ) -> Result<()> {
+    fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()> {
         // Most lines need not be read as JSON for it.
         let system = memchr::memmem::Finder::new(b"\"system\"");
         let (mut reader, mut line) = (LineReader::new(), Vec::new());

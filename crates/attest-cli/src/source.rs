@@ -97,6 +97,9 @@ pub trait Reader: Send {
     fn events(&mut self, leaves: Range<u64>, each: &mut dyn FnMut(Found<'_>)) -> Result<()>;
 }
 
+/// Takes an event and the leaf that it says it is of.
+pub type EachDeclaring<'f> = dyn FnMut(Option<(u32, u64)>, &EventRecord<'_>) -> Result<()> + 'f;
+
 /// A log.
 pub trait Source {
     type Reader: Reader;
@@ -121,11 +124,7 @@ pub trait Source {
 
     /// Calls `each` with the events of these epochs (number, leaves) that may be declarations, and the epoch and leaf that each says
     /// it is of: None for one that is not sealed yet.
-    fn declaring(
-        &mut self,
-        epochs: &[(u32, u64)],
-        each: &mut dyn FnMut(Option<(u32, u64)>, &EventRecord<'_>) -> Result<()>,
-    ) -> Result<()>;
+    fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()>;
 
     /// Calls `each` with the events that have no leaf.
     fn strangers(&mut self, each: &mut dyn FnMut(Stranger)) -> Result<()>;

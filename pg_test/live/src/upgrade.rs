@@ -48,9 +48,30 @@ pub fn upgraded(fill: impl FnOnce(&mut Client) -> Result<()>) -> Result<Cluster>
     upgrade.arg("-b").arg(old).arg("-B").arg(new);
     upgrade.arg("-d").arg(&before).arg("-D").arg(&data);
     upgrade.arg("-s").arg(&dir).args(["-U", SUPERUSER]);
-    run(&mut upgrade)?;
+    run(&mut upgrade).with_context(|| complaints(&data))?;
     cluster.start()?;
     Ok(cluster)
+}
+
+/// What pg_upgrade's logs have of errors.
+fn complaints(data: &Path) -> String {
+    let folders = std::fs::read_dir(data.join("pg_upgrade_output.d"));
+    let logs = folders.into_iter().flatten().flatten();
+    let files = logs.filter_map(|folder| std::fs::read_dir(folder.path().join("log")).ok());
+    let texts = files
+        .flatten()
+        .flatten()
+        .filter_map(|file| std::fs::read_to_string(file.path()).ok());
+    let is_one = |line: &&str| line.contains("ERROR") || line.contains("error:");
+    let lines: Vec<String> = texts
+        .flat_map(|text| {
+            text.lines()
+                .filter(is_one)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    lines.join("\n")
 }
 
 fn initdb(bindir: &Path, dir: &Path, data: &Path) -> Result<()> {

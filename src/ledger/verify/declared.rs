@@ -1,6 +1,6 @@
 //! Declared prunes, clears and erasures (`docs/log-format.md`, section 11): which of them count, and what they cover.
 
-use super::events::Expected;
+use super::expected::Expected;
 use super::report::{Check, Finding, Report};
 use crate::error::Result;
 use crate::ledger::checkpoint::{Checkpoint, Checkpoints, Epoch};
@@ -64,7 +64,7 @@ impl Declared {
         let ids = declaring_events()?;
         let own = sealed::find_all(snapshot, &ids)?;
         let sizes = sizes(snapshot, epochs)?;
-        let mut hashes = Hashes::new(snapshot);
+        let mut hashes = Cursor::new(snapshot);
         let mut maker = LeafMaker::new();
         let mut declared = Self::default();
         for id in ids {
@@ -208,14 +208,14 @@ fn sizes(snapshot: &Snapshot, epochs: &[Epoch]) -> Result<HashMap<i32, u64>> {
 }
 
 /// Leaf hashes by their places; keeps the tile that was read last.
-struct Hashes<'a> {
+struct Cursor<'a> {
     snapshot: &'a Snapshot,
     tree: Option<(i32, Tree<'a>)>,
     tile: Option<(i32, u64)>,
     hashes: Vec<Hash>,
 }
 
-impl<'a> Hashes<'a> {
+impl<'a> Cursor<'a> {
     fn new(snapshot: &'a Snapshot) -> Self {
         Self {
             snapshot,

@@ -9,6 +9,7 @@ mod chain;
 mod checkpoints;
 mod declared;
 mod events;
+mod expected;
 mod extent;
 mod parallel;
 mod report;

@@ -13,12 +13,12 @@ mod tls;
 pub use connect::Target;
 pub use reader::{DbReader, Tiles};
 
-use crate::source::{Epoch, Line, Sealed, Source, Stranger, Timestamp};
+use crate::source::{EachDeclaring, Epoch, Line, Sealed, Source, Stranger, Timestamp};
 use anyhow::{Context, Result, ensure};
 use attest_log::Hash;
 use attest_log::checkpoint::{Checkpoint, horizon};
 use attest_log::declaration::ACTIONS;
-use attest_log::encoding::{EventRecord, TextListBuf, unix_micros};
+use attest_log::encoding::{TextListBuf, unix_micros};
 use attest_log::note::{Note, Signature};
 use postgres::{Client, Row};
 use rows::Rows;
@@ -169,11 +169,7 @@ impl Source for Database {
         Ok(row.get(0))
     }
 
-    fn declaring(
-        &mut self,
-        epochs: &[(u32, u64)],
-        each: &mut dyn FnMut(Option<(u32, u64)>, &EventRecord<'_>) -> Result<()>,
-    ) -> Result<()> {
+    fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()> {
         let mut leaves: HashMap<i64, Option<(u32, u64)>> = HashMap::new();
         for row in self.client.query(DECLARING, &[&ACTIONS.as_slice()])? {
             let leaf: Option<(i32, i64)> = row.get::<_, Option<i32>>(1).zip(row.get(2));

@@ -27,8 +27,8 @@ pub fn read<S: Source>(
         .map(|(epoch, size)| (epoch.cast_signed(), *size))
         .collect();
     // One for the leaves of declarations, which ascend, one for the leaves that they name.
-    let mut own = Hashes::new(source.reader()?, &sizes);
-    let mut named = Hashes::new(source.reader()?, &sizes);
+    let mut own = Cursor::new(source.reader()?, &sizes);
+    let mut named = Cursor::new(source.reader()?, &sizes);
     let mut encoder = Encoder::new();
     let (mut pruned, mut erased, mut unsealed) = (Vec::new(), Vec::new(), 0_u64);
     source.declaring(epochs, &mut |leaf, event| {
@@ -89,7 +89,7 @@ fn false_declaration(leaf: Option<(u32, u64)>, event: &EventRecord<'_>, why: &st
 }
 
 /// Leaf hashes by their places; keeps the tile that was read last.
-struct Hashes<'a, R> {
+struct Cursor<'a, R> {
     reader: R,
     sizes: &'a HashMap<i32, u64>,
     epoch: Option<i32>,
@@ -97,7 +97,7 @@ struct Hashes<'a, R> {
     hashes: Vec<Hash>,
 }
 
-impl<'a, R: Reader> Hashes<'a, R> {
+impl<'a, R: Reader> Cursor<'a, R> {
     fn new(reader: R, sizes: &'a HashMap<i32, u64>) -> Self {
         Self {
             reader,

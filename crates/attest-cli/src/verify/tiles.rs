@@ -132,6 +132,7 @@ impl Tiles {
     }
 
     /// Decides for each tile whether it or its events are wrong, and gives what is then known of it.
+    #[expect(clippy::too_many_arguments, reason = "all that is said of the tiles")]
     pub fn judge(
         &self,
         before: Option<&Before<'_>>,
