@@ -64,7 +64,10 @@ pub fn timestamps(epoch: &Path) -> Result<Vec<Timestamp>> {
     for entry in entries {
         let name = entry.with_context(about)?.file_name();
         // A name that is not UTF-8 is not one that an export gives.
-        if let Some(name) = name.to_str().filter(|name| name.ends_with(".tsr")) {
+        let is_answer = Path::new(&name)
+            .extension()
+            .is_some_and(|kind| kind == "tsr");
+        if let Some(name) = name.to_str().filter(|_| is_answer) {
             let size = name.split_once('-').and_then(|(size, _)| size.parse().ok());
             found.push(Timestamp {
                 tree_size: size,
