@@ -13,13 +13,16 @@ CREATE FUNCTION audit.attach(
     require text[] DEFAULT '{}',
     on_truncate text DEFAULT 'record',
     baseline boolean DEFAULT false,
-    skip_unchanged boolean DEFAULT true)
+    skip_unchanged boolean DEFAULT true,
+    request_column name DEFAULT NULL,
+    process_column name DEFAULT NULL)
 RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT audit.attach_with(target, pg_catalog.jsonb_build_object(
         'capture', capture, 'operations', operations, 'exclude', exclude, 'mask', mask, 'key_columns', key_columns,
-        'require', require, 'on_truncate', on_truncate, 'skip_unchanged', skip_unchanged), baseline)
+        'require', require, 'on_truncate', on_truncate, 'skip_unchanged', skip_unchanged,
+        'request_column', request_column, 'process_column', process_column), baseline)
 $$;
-COMMENT ON FUNCTION audit.attach IS 'Makes a table audited: every change of it becomes an event. Needs ownership of the table. Again with other settings: changes them; with the same: repairs its triggers';
+COMMENT ON FUNCTION audit.attach IS 'Makes a table audited: every change of it becomes an event. request_column and process_column name columns of the row that have an event''s ids where the context has none. Needs ownership of the table. Again with other settings: changes them; with the same: repairs its triggers';
 
 CREATE FUNCTION audit.detach(target regclass, reason text) RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'detach_wrapper';
@@ -38,13 +41,16 @@ CREATE FUNCTION audit.attach_schema(
     require text[] DEFAULT '{}',
     on_truncate text DEFAULT 'record',
     baseline boolean DEFAULT false,
-    skip_unchanged boolean DEFAULT true)
+    skip_unchanged boolean DEFAULT true,
+    request_column name DEFAULT NULL,
+    process_column name DEFAULT NULL)
 RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT audit.attach_schema_with(schema_name, pg_catalog.jsonb_build_object(
         'capture', capture, 'operations', operations, 'exclude', exclude, 'mask', mask, 'key_columns', NULL,
-        'require', require, 'on_truncate', on_truncate, 'skip_unchanged', skip_unchanged), baseline)
+        'require', require, 'on_truncate', on_truncate, 'skip_unchanged', skip_unchanged,
+        'request_column', request_column, 'process_column', process_column), baseline)
 $$;
-COMMENT ON FUNCTION audit.attach_schema IS 'Makes all tables of a schema audited, those to come included. Columns in exclude and mask count where a table has them. Needs ownership of the schema and of its tables';
+COMMENT ON FUNCTION audit.attach_schema IS 'Makes all tables of a schema audited, those to come included. Columns in exclude and mask, request_column and process_column count where a table has them. Needs ownership of the schema and of its tables';
 
 CREATE FUNCTION audit.detach_schema(schema_name name, reason text) RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'detach_schema_wrapper';
@@ -71,6 +77,8 @@ SELECT a.relation AS target,
        ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.settings -> 'require')) AS require,
        a.settings ->> 'on_truncate' AS on_truncate,
        (a.settings ->> 'skip_unchanged')::boolean AS skip_unchanged,
+       a.settings ->> 'request_column' AS request_column,
+       a.settings ->> 'process_column' AS process_column,
        a.attached_at,
        a.attached_by,
        h.healthy,

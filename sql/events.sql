@@ -89,7 +89,7 @@ CREATE FUNCTION audit.events(
     tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, changed_column text DEFAULT NULL, search text DEFAULT NULL,
     since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, before_id bigint DEFAULT NULL, page_size integer DEFAULT 50)
 RETURNS SETOF audit.audit_events LANGUAGE plpgsql STABLE ROWS 50 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off  -- a page is a small part of the log, whatever the statistics say
+SET enable_seqscan = off SET jit = off  -- a page is a small part of the log, whatever the statistics say
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -136,7 +136,7 @@ RETURNS TABLE (
     process_id text,
     event_id bigint,
     life int)
-LANGUAGE sql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     SELECT row_number() OVER (ORDER BY r.life, r.place), (r.event).captured_at, (r.event).operation, (r.event).row_key,
            audit.changes_of((r.event).operation, (r.event).old_values, (r.event).new_values, (r.event).changed_columns, r.names),
            (r.event).app_user_id, (r.event).session_user_name, (r.event).effective_role, (r.event).reason, (r.event).request_id, (r.event).process_id,
@@ -158,7 +158,7 @@ RETURNS TABLE (
     request_id text,
     process_id text,
     event_id bigint)
-LANGUAGE sql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     WITH known AS MATERIALIZED (
         SELECT * FROM audit.row_events(target, $2)
     ), life AS MATERIALIZED (

@@ -53,6 +53,12 @@ pub struct TableSettings {
     pub require: Vec<String>,
     pub on_truncate: OnTruncate,
     pub skip_unchanged: bool,
+    /// The column that has an event's `request_id` where the context has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_column: Option<String>,
+    /// The same of `process_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process_column: Option<String>,
 }
 
 impl TableSettings {
@@ -73,6 +79,13 @@ impl TableSettings {
 
     pub fn records(&self, operation: &str) -> bool {
         self.operations.iter().any(|name| name == operation)
+    }
+
+    /// Whether events take an id from the column.
+    pub fn is_id_column(&self, name: &str) -> bool {
+        [&self.request_column, &self.process_column]
+            .into_iter()
+            .any(|column| column.as_deref() == Some(name))
     }
 }
 
@@ -104,6 +117,9 @@ pub struct TablePlan {
     pub key: Vec<Column>,
     /// Positions in `key` of what a row keeps when it moves between partitions.
     pub steady_key: Vec<usize>,
+    /// Positions in `columns` of those that have ids.
+    pub request_column: Option<usize>,
+    pub process_column: Option<usize>,
     /// Whether printing needs `search_path` and `lc_monetary` pinned.
     pub pin_names: bool,
     /// Holds what the columns' functions allocate.
@@ -189,6 +205,14 @@ fn build(relation: RelationRef<'_>, argument: Option<&CStr>) -> Result<TablePlan
     } else {
         (0..key.len()).collect()
     };
+    let position = |name: &Option<String>| {
+        let name = name.as_ref()?.as_bytes();
+        columns
+            .iter()
+            .position(|planned| planned.column.name() == name)
+    };
+    let request_column = position(&settings.request_column);
+    let process_column = position(&settings.process_column);
     let pin_names = columns
         .iter()
         .map(|planned| &planned.column)
@@ -203,6 +227,8 @@ fn build(relation: RelationRef<'_>, argument: Option<&CStr>) -> Result<TablePlan
         table_order,
         steady_key,
         key,
+        request_column,
+        process_column,
         pin_names,
         _home: home,
     })

@@ -30,7 +30,7 @@ pub fn to(table: pg_sys::Oid, settings: &TableSettings, new_name: Option<&str>) 
         .as_ref()
         .is_some_and(|names| !names.is_empty());
     let new_name = new_name.filter(|name| columns.iter().any(|column| column == name));
-    for list in lists(&mut settings) {
+    let follow = |list: &mut Vec<String>| {
         if let Some(new_name) = new_name
             && !list.iter().any(|name| name == new_name)
             && let Some(old) = list.iter_mut().find(|name| !columns.contains(name))
@@ -38,6 +38,14 @@ pub fn to(table: pg_sys::Oid, settings: &TableSettings, new_name: Option<&str>) 
             new_name.clone_into(old);
         }
         list.retain(|name| columns.contains(name));
+    };
+    lists(&mut settings).for_each(follow);
+    for id in [&mut settings.request_column, &mut settings.process_column] {
+        let mut list = Vec::from_iter(id.take());
+        follow(&mut list);
+        // A name that two settings lost may have come back as that of a hidden column.
+        list.retain(|name| !settings.exclude.contains(name) && !settings.mask.contains(name));
+        *id = list.pop();
     }
     let is_hidden = |name: &String| settings.exclude.contains(name) || settings.mask.contains(name);
     // Without a column left, the table's own key counts again, unless it would show what is hidden.
@@ -48,7 +56,9 @@ pub fn to(table: pg_sys::Oid, settings: &TableSettings, new_name: Option<&str>) 
     let is_hidden = |name: &String| settings.exclude.contains(name) || settings.mask.contains(name);
     if settings.mask_secrets {
         let in_key = settings.key_columns.as_ref().unwrap_or(&key);
-        let added = request::secrets(&columns, |name| is_hidden(name) || in_key.contains(name));
+        let added = request::secrets(&columns, |name| {
+            is_hidden(name) || in_key.contains(name) || settings.is_id_column(name)
+        });
         for name in &added {
             AttestError::new(
                 SqlState::ERRCODE_SUCCESSFUL_COMPLETION,
@@ -72,7 +82,11 @@ pub fn unknown_names(table: pg_sys::Oid, settings: &TableSettings) -> Vec<String
         .relation()
         .column_names();
     let mut unknown: Vec<String> = Vec::new();
-    for name in lists(&mut settings.clone()).flat_map(|list| list.iter()) {
+    let ids = [&settings.request_column, &settings.process_column];
+    for name in lists(&mut settings.clone())
+        .flat_map(|list| list.iter())
+        .chain(ids.into_iter().flatten())
+    {
         if !columns.contains(name) && !unknown.contains(name) {
             unknown.push(name.clone());
         }
@@ -80,7 +94,7 @@ pub fn unknown_names(table: pg_sys::Oid, settings: &TableSettings) -> Vec<String
     unknown
 }
 
-/// The lists that name columns.
+/// The lists of columns.
 fn lists(settings: &mut TableSettings) -> impl Iterator<Item = &mut Vec<String>> {
     [
         Some(&mut settings.exclude),

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
 /// The arguments of `audit.attach`, as the SQL function hands them over.
-struct Request {
+struct Arguments {
     capture: Option<String>,
     operations: Option<Vec<String>>,
     exclude: Option<Vec<String>>,
@@ -18,9 +18,11 @@ struct Request {
     require: Option<Vec<String>>,
     on_truncate: Option<String>,
     skip_unchanged: Option<bool>,
+    request_column: Option<String>,
+    process_column: Option<String>,
 }
 
-impl Request {
+impl Arguments {
     fn read(json: &Json) -> Result<Self> {
         if !json.is_object() {
             return Err(invalid(
@@ -46,6 +48,8 @@ impl Request {
                     ));
                 }
             },
+            request_column: text(json, "request_column")?,
+            process_column: text(json, "process_column")?,
         })
     }
 }
@@ -113,7 +117,7 @@ pub fn parse(
     request: &Json,
     strictness: Strictness,
 ) -> Result<TableSettings> {
-    let request = Request::read(request)?;
+    let request = Arguments::read(request)?;
     let columns: Vec<String> = table
         .column_names()
         .into_iter()
@@ -138,11 +142,22 @@ pub fn parse(
             .collect()
     });
 
+    let [request_column, process_column] = [
+        (request.request_column, "request_column"),
+        (request.process_column, "process_column"),
+    ]
+    .map(|(name, argument)| existing(Vec::from_iter(name), argument, &columns, strictness));
+    let (request_column, process_column) = (request_column?.pop(), process_column?.pop());
+    let ids: Vec<&String> = [&request_column, &process_column]
+        .into_iter()
+        .flatten()
+        .collect();
+
     let mask_secrets = request.mask.is_none();
     let mask = match request.mask {
         Some(names) => existing(names, "mask", &columns, strictness)?,
         None => secrets(&columns, |name| {
-            exclude.contains(name) || key.contains(name)
+            exclude.contains(name) || key.contains(name) || ids.contains(&name)
         }),
     };
     for (list, what) in [(&exclude, "excluded"), (&mask, "masked")] {
@@ -153,6 +168,14 @@ pub fn parse(
             )
             .detail("It belongs to the row's key, which every event shows.")
             .hint("Choose other columns with key_columns, or leave this one visible."));
+        }
+        if let Some(name) = list.iter().find(|name| ids.contains(name)) {
+            return Err(AttestError::new(
+                SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("column \"{name}\" cannot be {what}"),
+            )
+            .detail("Events take their request_id or process_id from it, which every reader sees.")
+            .hint("Choose another column with request_column or process_column, or leave this one visible."));
         }
     }
     if mask_secrets && !mask.is_empty() {
@@ -188,6 +211,8 @@ pub fn parse(
             ],
         )?,
         skip_unchanged: request.skip_unchanged.unwrap_or(true),
+        request_column,
+        process_column,
     })
 }
 

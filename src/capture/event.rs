@@ -100,6 +100,9 @@ pub struct Event<'a> {
     pub entity_id: Option<&'a Varlena>,
     pub entity_name: Option<&'a Varlena>,
     pub description: Option<&'a Varlena>,
+    /// Where the statement's context has none.
+    pub request_id: Option<&'a Varlena>,
+    pub process_id: Option<&'a Varlena>,
     /// Instead of the statement's own context.
     pub context: Option<&'a Varlena>,
 }
@@ -123,6 +126,8 @@ impl Event<'_> {
             entity_id: None,
             entity_name: None,
             description: None,
+            request_id: None,
+            process_id: None,
             context: None,
         }
     }
@@ -169,8 +174,8 @@ pub fn fields<'a>(
         of(Some(&context.session_user)),
         of(Some(&context.effective_role)),
         of(context.app_user_id.as_ref()),
-        of(context.request_id.as_ref()),
-        of(context.process_id.as_ref()),
+        of(context.request_id.as_ref().or(event.request_id)),
+        of(context.process_id.as_ref().or(event.process_id)),
         of(context.session_id.as_ref()),
         of(context.tenant_id.as_ref()),
         of(context.reason.as_ref()),

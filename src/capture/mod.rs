@@ -8,6 +8,7 @@ pub mod guard;
 pub mod image;
 pub mod jsonb;
 pub mod recorder;
+mod row_ids;
 pub mod sqlcommenter;
 pub mod statement;
 pub mod transition;

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::event::{Event, EventKind, TableName};
 use super::image::{self, ImageBuilder};
+use super::row_ids::RowIds;
 use super::statement::{self, Cascade, Closed, Departures};
 use super::writer::Writer;
 use crate::error::Result;
@@ -35,6 +36,7 @@ pub struct Recorder<'a> {
     new_values: Varlena,
     row_key: Varlena,
     old_row_key: Varlena,
+    ids: RowIds<'a>,
     changed: Vec<bool>,
     /// The columns that `changed_names` names: most statements change the same columns in every row.
     named: Vec<bool>,
@@ -70,6 +72,7 @@ impl<'a> Recorder<'a> {
             new_values: Varlena::default(),
             row_key: Varlena::default(),
             old_row_key: Varlena::default(),
+            ids: RowIds::new(plan, context),
             changed: Vec::new(),
             named: Vec::new(),
             changed_names: Varlena::default(),
@@ -156,6 +159,7 @@ impl<'a> Recorder<'a> {
         self.images
             .build(self.plan, new, None, &mut self.new_values);
         let has_key = image::row_key(self.plan, new, &mut self.key_scratch, &mut self.row_key);
+        self.ids.read(new);
         drop(entered);
         let order = if has_key {
             self.order_of_arrival(new)
@@ -166,6 +170,8 @@ impl<'a> Recorder<'a> {
             table: Some(&self.table),
             row_key: has_key.then_some(&self.row_key),
             new_values: Some(&self.new_values),
+            request_id: self.ids.request.get(),
+            process_id: self.ids.process.get(),
             context: self.event_context,
             ..Event::new(kind, order)
         };
@@ -181,6 +187,7 @@ impl<'a> Recorder<'a> {
         self.images
             .build(self.plan, old, None, &mut self.old_values);
         let has_key = image::row_key(self.plan, old, &mut self.key_scratch, &mut self.row_key);
+        self.ids.read(old);
         drop(entered);
         if has_key {
             self.note_departure(old, |recorder| &recorder.row_key);
@@ -189,6 +196,8 @@ impl<'a> Recorder<'a> {
             table: Some(&self.table),
             row_key: has_key.then_some(&self.row_key),
             old_values: Some(&self.old_values),
+            request_id: self.ids.request.get(),
+            process_id: self.ids.process.get(),
             context: self.event_context,
             ..Event::new(EventKind::Delete, self.statement)
         };
@@ -213,6 +222,7 @@ impl<'a> Recorder<'a> {
         self.images.build(plan, old, selected, &mut self.old_values);
         self.images.build(plan, new, selected, &mut self.new_values);
         let has_key = image::row_key(plan, new, &mut self.key_scratch, &mut self.row_key);
+        self.ids.read(new);
         let old_has_key = image::row_key(plan, old, &mut self.key_scratch, &mut self.old_row_key);
         if self.named != self.changed {
             self.named.clone_from(&self.changed);
@@ -240,6 +250,8 @@ impl<'a> Recorder<'a> {
             old_values: Some(&self.old_values),
             new_values: Some(&self.new_values),
             changed_columns: any.then_some(&self.changed_names),
+            request_id: self.ids.request.get(),
+            process_id: self.ids.process.get(),
             context: self.event_context,
             ..Event::new(EventKind::Update, order)
         };

@@ -219,6 +219,19 @@ impl Drop for OpenRelation {
 }
 
 impl RelationRef<'_> {
+    /// The names of the columns that were added with a default which older rows have without being written (`atthasmissing`).
+    pub fn columns_with_missing(self) -> Vec<String> {
+        let names = self.column_names().into_iter().enumerate();
+        names
+            .filter(|(index, name)| {
+                // SAFETY: open relation, index below its number of attributes.
+                let missing = unsafe { (*attribute((*self.raw).rd_att, *index)).atthasmissing };
+                missing && !name.is_empty()
+            })
+            .map(|(_, name)| name)
+            .collect()
+    }
+
     /// The names of its columns in order, dropped ones as empty strings.
     pub fn column_names(self) -> Vec<String> {
         (0..self.attribute_count())

@@ -56,6 +56,19 @@ impl Slot {
         Self { raw }
     }
 
+    /// The row that is older than every column: each has what it was added with (`attmissingval`), or NULL.
+    pub fn before_columns(relation: RelationRef<'_>) -> Self {
+        // SAFETY: a slot of the relation's row type; slot_getmissingattrs fills all of its attributes.
+        let raw = unsafe {
+            let descriptor = (*relation.raw()).rd_att;
+            let raw =
+                pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsVirtual);
+            pg_sys::slot_getmissingattrs(raw, 0, (*descriptor).natts);
+            pg_sys::ExecStoreVirtualTuple(raw)
+        };
+        Self { raw }
+    }
+
     pub(in crate::pg) fn raw(&self) -> *mut pg_sys::TupleTableSlot {
         self.raw
     }

@@ -1,24 +1,19 @@
-//! Times as a person reads them.
+//! Times as a person reads and writes them, in UTC.
 
-/// Seconds since the Unix epoch as `2026-01-31 12:00:00 UTC`.
+use der::DateTime;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Seconds.
+const DAY: u64 = 86_400;
+
+/// Seconds since the Unix epoch as `2026-01-31 12:00:00 UTC`; those past the year 9999 as the number that they are.
 pub fn utc(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days to a date of the proleptic Gregorian calendar, whose year begins in March (Howard Hinnant, "chrono-compatible
-    // low-level date algorithms").
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let (month, later) = match month_from_march {
-        0..=9 => (month_from_march + 3, 0),
-        _ => (month_from_march - 9, 1),
-    };
-    let year = era * 400 + year_of_era + later;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    DateTime::from_unix_duration(Duration::from_secs(seconds)).map_or_else(
+        |_| seconds.to_string(),
+        |time| time.to_string().replace('T', " ").replace('Z', " UTC"),
+    )
 }
 
 /// Microseconds since the Unix epoch as `2026-01-31 12:00:00 UTC`.
@@ -26,27 +21,58 @@ pub fn utc_micros(micros: i64) -> String {
     u64::try_from(micros.div_euclid(1_000_000)).map_or_else(|_| micros.to_string(), utc)
 }
 
-/// The beginning of a day, `2026-01-31`, UTC, in microseconds since the Unix epoch.
-pub fn day(text: &str) -> Result<i64, String> {
-    let parse = || {
-        let mut parts = text.splitn(3, '-');
-        let mut part = || parts.next()?.parse::<u64>().ok();
-        let (year, month, day) = (part()?, part()?, part()?);
-        // The days of years since 1970 that began by then and of their months: the inverse of `utc`.
-        let (year, month) = if month > 2 {
-            (year, month - 3)
-        } else {
-            (year.checked_sub(1)?, month + 9)
-        };
-        let (era, of_era) = (year / 400, year % 400);
-        let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100
-            + (153 * month + 2) / 5
-            + day.checked_sub(1)?;
-        days.checked_sub(719_468)
-    };
-    let days = parse().filter(|days| utc(days.saturating_mul(86_400)).starts_with(text));
-    days.and_then(|days| i64::try_from(days * 86_400_000_000).ok())
-        .ok_or_else(|| "not a day: YYYY-MM-DD".to_owned())
+/// A day of the calendar, from 1970 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Day {
+    /// Days since 1970-01-01.
+    number: u64,
+}
+
+impl Day {
+    /// Days since 1970-01-01.
+    pub fn number(self) -> u64 {
+        self.number
+    }
+
+    /// Its first moment, in seconds since the Unix epoch.
+    pub fn start(self) -> u64 {
+        self.number * DAY
+    }
+
+    /// Its first moment, in microseconds since the Unix epoch.
+    pub fn start_micros(self) -> i64 {
+        // DateTime ends with the year 9999
+        self.start().cast_signed() * 1_000_000
+    }
+
+    /// The first moment behind it, in seconds since the Unix epoch.
+    pub fn end(self) -> u64 {
+        self.start() + DAY
+    }
+}
+
+impl FromStr for Day {
+    type Err = String;
+
+    /// Reads `2026-01-31`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let midnight: Result<DateTime, _> = format!("{text}T00:00:00Z").parse();
+        match midnight {
+            Ok(midnight) => Ok(Self {
+                number: midnight.unix_duration().as_secs() / DAY,
+            }),
+            Err(_) => {
+                Err("a day is written like 2026-01-31, and is one of the calendar".to_owned())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = utc(self.start());
+        f.write_str(text.split(' ').next().unwrap_or(&text))
+    }
 }
 
 /// Now, in seconds since the Unix epoch.
@@ -58,7 +84,7 @@ pub fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{day, utc};
+    use super::{Day, utc};
 
     #[test]
     fn dates_are_those_of_the_calendar() {
@@ -68,9 +94,14 @@ mod tests {
         assert_eq!(utc(1_767_225_600), "2026-01-01 00:00:00 UTC");
         assert_eq!(utc(4_107_542_399), "2100-02-28 23:59:59 UTC");
         assert_eq!(utc(4_107_542_400), "2100-03-01 00:00:00 UTC");
-        assert_eq!(day("1970-01-01"), Ok(0));
-        assert_eq!(day("2026-01-01"), Ok(1_767_225_600_000_000));
-        assert_eq!(day("2000-02-29"), Ok(951_782_400_000_000));
+        let start = |text: &str| text.parse::<Day>().map(Day::start);
+        assert_eq!(start("1970-01-01"), Ok(0));
+        assert_eq!(start("2026-01-01"), Ok(1_767_225_600));
+        assert_eq!(start("2000-02-29"), Ok(951_782_400));
+        assert_eq!(
+            "2000-02-29".parse::<Day>().unwrap().to_string(),
+            "2000-02-29"
+        );
         for text in [
             "",
             "2026",
@@ -81,7 +112,7 @@ mod tests {
             "1969-12-31",
             "99999999999999999-01-01",
         ] {
-            assert!(day(text).is_err(), "{text}");
+            assert!(start(text).is_err(), "{text}");
         }
     }
 }

@@ -139,4 +139,14 @@ SELECT * FROM audit.as_of(NULL::some_operations, clock_timestamp());
 SELECT audit.attach('some_operations', baseline => true);
 SELECT * FROM audit.as_of(NULL::some_operations, clock_timestamp());
 
+-- What an added column's default is read by is capture's own code: neither JSON that JSONB cannot hold nor a type's own cast to json gets in the way
+CREATE TYPE trap AS (n int);
+CREATE FUNCTION spring(trap) RETURNS json LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''sprung as %'', current_user; END';
+CREATE CAST (trap AS json) WITH FUNCTION spring(trap);
+CREATE TABLE added (id int PRIMARY KEY);
+INSERT INTO added VALUES (1);
+ALTER TABLE added ADD COLUMN bad json DEFAULT '"\u0000"', ADD COLUMN huge json DEFAULT '1e200000', ADD COLUMN caught trap DEFAULT ROW(7), ADD COLUMN good text DEFAULT 'g';
+SELECT audit.attach('added', baseline => true);
+SELECT context -> 'missing' AS missing FROM audit.audit_events WHERE table_oid = 'added'::regclass AND action = 'attach';
+
 DROP SCHEMA regress_as_of CASCADE;

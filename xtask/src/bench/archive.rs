@@ -7,6 +7,7 @@
 use super::bulk::{between, workload_sql};
 use super::growth::told;
 use super::process::Peak;
+use super::restored::{LEAVE_IDS, Restored};
 use super::results::Unit;
 use super::system::FULL;
 use super::turns::Bench;
@@ -16,7 +17,7 @@ use crate::{interrupt, run};
 use anyhow::{Context, Result, ensure};
 use postgres::Client;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub const ARCHIVE: &str = "archive";
 pub const HEAP: &str = "heap";
@@ -24,6 +25,8 @@ pub const PARQUET: &str = "Parquet";
 const DATABASE: &str = "archive";
 /// Rows of a turn, each of which makes two events: more than a row group has.
 const ROWS: u32 = 100_000;
+/// The archived month, in months ago.
+const MONTH: u32 = 2;
 
 /// Once: the sizes are what they are, and the time is long.
 pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64) -> Result<()> {
@@ -47,15 +50,8 @@ pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64)
     bench.server.attach(DATABASE, &system, &["public.orders"])?;
     let month = fill(step, &mut client, events)?;
     drop(client);
-    let mut client = bench.server.session(DATABASE)?;
-    // Nothing is sealed while a session that restored rows is still open.
     step.progress("sealing");
-    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    while client.query_one(others, &[])?.get::<_, i64>(0) > 0 {
-        interrupt::check()?;
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    client.batch_execute("SELECT audit.seal()")?;
+    let mut client = bench.server.sealed(DATABASE)?;
     bench.server.checkpoint()?;
     let sizes = "SELECT count(*), pg_table_size($1::text::regclass) FROM audit.audit_events WHERE tableoid = $1::text::regclass";
     let row = client.query_one(sizes, &[&format!("audit.{month}")])?;
@@ -108,35 +104,21 @@ pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64)
 
 /// Fills a month that is over; gives its partition.
 fn fill(step: &mut Step, client: &mut Client, events: u64) -> Result<String> {
+    client.batch_execute(LEAVE_IDS)?;
     client.batch_execute(&between(workload_sql!("orders", "insert"), 1, ROWS))?;
     client.batch_execute(&between(workload_sql!("orders", "update"), 1, ROWS))?;
-    let columns: String = client
-        .query_one(
-            "SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
-             WHERE attrelid = 'audit.audit_events'::regclass AND attnum > 3 AND attname <> 'salt'",
-            &[],
-        )?
-        .get(0);
-    client.batch_execute(
-        "CREATE TEMPORARY TABLE turn AS SELECT * FROM audit.audit_events WHERE operation IN ('insert', 'update');
-         SET audit.restore = on",
-    )?;
-    let turn = u64::from(ROWS) * 2;
-    for number in 1..=events.div_ceil(turn) {
+    let restored = Restored::new(client, "operation IN ('insert', 'update')", &[MONTH])?;
+    let turns = u32::try_from(events.div_ceil(u64::from(ROWS) * 2))?;
+    for number in 1..=turns {
         interrupt::check()?;
-        step.progress(&format!(
-            "filling: {} of {events} events",
-            (number - 1) * turn
-        ));
-        client.batch_execute(&format!(
-            "INSERT INTO audit.audit_events (event_id, occurred_at, captured_at, salt, {columns})
-             SELECT event_id + {number} * 1000000, occurred_at - interval '2 months', captured_at - interval '2 months', gen_random_uuid(), {columns}
-             FROM turn ORDER BY event_id"
-        ))?;
+        step.progress(&format!("filling: turn {number} of {turns}"));
+        restored.put(client, number, MONTH)?;
     }
-    client.batch_execute("RESET audit.restore")?;
-    step.progress("making its month");
-    client.batch_execute("SELECT audit.maintain(); VACUUM ANALYZE audit.audit_events")?;
-    let month = "SELECT 'audit_events_' || to_char((now() - interval '2 months') AT TIME ZONE 'UTC', 'YYYY_MM')";
-    Ok(client.query_one(month, &[])?.get(0))
+    restored.end(client)?;
+    step.progress("vacuuming");
+    client.batch_execute("VACUUM ANALYZE audit.audit_events")?;
+    let month = format!(
+        "SELECT 'audit_events_' || to_char((now() - interval '{MONTH} months') AT TIME ZONE 'UTC', 'YYYY_MM')"
+    );
+    Ok(client.query_one(&month, &[])?.get(0))
 }

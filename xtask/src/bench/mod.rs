@@ -11,8 +11,12 @@ mod growth;
 mod machine;
 mod memory;
 mod process;
+mod reading;
+mod reading_log;
 mod report;
+mod restored;
 mod results;
+mod retention;
 mod server;
 mod session;
 mod single;
@@ -20,6 +24,7 @@ mod system;
 mod targets;
 mod tpcb;
 mod turns;
+mod writers;
 
 use crate::layout::Layout;
 use crate::run;
@@ -60,6 +65,10 @@ pub enum Workload {
     H,
     /// A month of 10,000,000 events archived to Parquet
     P,
+    /// Reading a log of 10,000,000 events (only when named)
+    R,
+    /// Pruning a log with a month of 5,000,000 events (only when named)
+    T,
 }
 
 impl Workload {
@@ -74,7 +83,14 @@ impl Workload {
             Self::G => "g",
             Self::H => "h",
             Self::P => "p",
+            Self::R => "r",
+            Self::T => "t",
         }
+    }
+
+    /// Whether the whole run, whose time is bounded, leaves it out.
+    fn is_apart(self) -> bool {
+        matches!(self, Self::R | Self::T)
     }
 
     /// What the help says about it.
@@ -117,7 +133,7 @@ pub struct Options {
 
 impl Options {
     fn wants(&self, workload: Workload) -> bool {
-        self.only.is_empty() || self.only.contains(&workload)
+        self.only.contains(&workload) || (self.only.is_empty() && !workload.is_apart())
     }
 
     fn rounds(&self) -> u32 {
@@ -236,6 +252,8 @@ fn measure(
         Workload::G => memory::run(bench, step, size(5_000_000, 200_000)),
         Workload::H => session::run(bench, step, size(200_000, 22_000)),
         Workload::P => archive::run(bench, step, workshop, options.archived()),
+        Workload::R => reading::run(bench, step, size(100_000, 1_000)),
+        Workload::T => retention::run(bench, step, size(5_000_000, 300_000)),
     }
 }
 

@@ -5,11 +5,13 @@
 
 use super::system::System;
 use crate::cluster::{Cluster, TEMPORARY};
+use crate::interrupt;
 use crate::run;
 use crate::setup::Workshop;
 use anyhow::{Context, Result};
 use postgres::Client;
 use std::process::Command;
+use std::time::Duration;
 
 /// What an application tells about itself; every system finds it in its session.
 pub const CONTEXT: &str = "-c audit.request_id=req-4711 -c audit.process_id=proc-12 \
@@ -98,6 +100,18 @@ impl Server {
     /// A session as an application would have it, with its context set.
     pub fn session(&self, database: &str) -> Result<Client> {
         self.cluster.connect_with(database, CONTEXT)
+    }
+
+    /// Seals a database's log, once no session is left that may have restored rows: before, nothing is sealed.
+    pub fn sealed(&self, database: &str) -> Result<Client> {
+        let mut client = self.session(database)?;
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        while client.query_one(others, &[])?.get::<_, i64>(0) > 0 {
+            interrupt::check()?;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        client.batch_execute("SELECT audit.seal()")?;
+        Ok(client)
     }
 
     /// One of PostgreSQL's client programs, with the same context.

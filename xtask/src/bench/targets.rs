@@ -2,7 +2,7 @@
 
 use super::results::{Results, Unit, number};
 use super::system::{DIFF, FULL, UNAUDITED};
-use super::{archive, floor, growth, memory, session, tpcb};
+use super::{archive, floor, growth, memory, reading, retention, session, tpcb};
 use crate::stats::median;
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ pub fn check(results: &Results, sizes: &[u64]) -> Vec<Target> {
     }
     growth_memory_session(results, sizes, &mut all);
     archives(results, &mut all);
+    reads(results, &mut all);
+    prunes(results, &mut all);
     all
 }
 
@@ -142,6 +144,47 @@ fn archives(results: &Results, all: &mut Vec<Target>) {
             0.25,
             ratio,
         ));
+    }
+}
+
+fn reads(results: &Results, all: &mut Vec<Target>) {
+    let ms = |case, row| results.median("r", case, row, Unit::Milliseconds);
+    for (case, bound) in [
+        (reading::HISTORY, 2.0),
+        (reading::LINEAGE, 20.0),
+        (reading::AS_OF, 2000.0),
+    ] {
+        all.extend(at_most("r", format!("ms of {case}"), bound, ms(case, FULL)));
+    }
+    for case in [reading::FIRST_PAGE, reading::FAR_PAGE] {
+        for filter in results.systems("r", Unit::Milliseconds) {
+            let what = format!("ms of the {case}, {filter}");
+            all.extend(at_most("r", what, 5.0, ms(case, filter)));
+        }
+    }
+    let time = results.median("r", reading::LOG_EVENT, FULL, Unit::MicrosPerEvent);
+    let what = format!("µs of {} inside a transaction", reading::LOG_EVENT);
+    all.extend(at_most("r", what, 20.0, time));
+}
+
+fn prunes(results: &Results, all: &mut Vec<Target>) {
+    for case in results.cases("t", Unit::Milliseconds) {
+        let Some(size) = case.strip_prefix(retention::DROP) else {
+            continue;
+        };
+        let value = |what, unit| results.median("t", &format!("{what}{size}"), FULL, unit);
+        let time = value(retention::DROP, Unit::Milliseconds);
+        let what = format!("ms for which {case} shuts it");
+        all.extend(at_most("t", what, 200.0, time));
+        let p99 = |what| value(what, Unit::Milliseconds);
+        let slower = p99(retention::DURING)
+            .zip(p99(retention::BEFORE))
+            .map(|(during, before)| during / before);
+        let what = format!("{}{size}, to before", retention::DURING);
+        all.extend(at_most("t", what, 2.0, slower));
+        let rate = value(retention::DELETE, Unit::MicrosPerEvent).map(|micros| 1e6 / micros);
+        let what = format!("{}{size}, events a second", retention::DELETE);
+        all.extend(at_least("t", what, 50_000.0, rate));
     }
 }
 

@@ -41,8 +41,8 @@ pub struct Archive {
     #[arg(long, value_name = "NAME")]
     partition: Vec<String>,
     /// Only months that end at this day (UTC) or before
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = time::day)]
-    until: Option<i64>,
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    until: Option<time::Day>,
     /// Only write and verify: do not record in the log that the archive is there
     #[arg(long)]
     no_record: bool,
@@ -93,7 +93,11 @@ impl Archive {
         }
         let wanted = |partition: &Partition| {
             let named = self.partition.is_empty() || self.partition.contains(&partition.name);
-            named && partition.over && self.until.is_none_or(|until| partition.until <= until)
+            named
+                && partition.over
+                && self
+                    .until
+                    .is_none_or(|until| partition.until <= until.start_micros())
         };
         let mut months = Vec::new();
         for partition in all.into_iter().filter(wanted) {

@@ -1,8 +1,9 @@
 //! The command line of `attest report`.
 
-use super::period::{Day, Period};
+use super::period::Period;
 use crate::args::Trusted;
 use crate::db::Database;
+use crate::time::Day;
 use crate::{Outcome, verify};
 use anyhow::Result;
 use clap::Args;

@@ -1,42 +1,8 @@
 //! The period of a report: whole days, in UTC.
 
+use crate::time::Day;
 use anyhow::{Result, ensure};
-use der::DateTime;
 use std::fmt;
-use std::str::FromStr;
-
-const DAY: u64 = 86_400;
-
-/// A day of the calendar, from 1970 on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Day {
-    /// Days since 1970-01-01.
-    number: u64,
-}
-
-impl FromStr for Day {
-    type Err = String;
-
-    /// Reads `2026-01-31`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let midnight: Result<DateTime, _> = format!("{text}T00:00:00Z").parse();
-        match midnight {
-            Ok(midnight) => Ok(Self {
-                number: midnight.unix_duration().as_secs() / DAY,
-            }),
-            Err(_) => {
-                Err("a day is written like 2026-01-31, and is one of the calendar".to_owned())
-            }
-        }
-    }
-}
-
-impl fmt::Display for Day {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = crate::time::utc(self.number * DAY);
-        f.write_str(text.split(' ').next().unwrap_or(&text))
-    }
-}
 
 /// From the beginning of the first day to the end of the last one.
 #[derive(Debug, Clone, Copy)]
@@ -56,17 +22,17 @@ impl Period {
 
     /// How many days it has.
     pub fn days(&self) -> u64 {
-        self.last.number - self.first.number + 1
+        self.last.number() - self.first.number() + 1
     }
 
     /// Its first moment, in seconds since the Unix epoch.
     pub fn start(&self) -> u64 {
-        self.first.number * DAY
+        self.first.start()
     }
 
     /// The first moment behind it, in seconds since the Unix epoch.
     pub fn end(&self) -> u64 {
-        (self.last.number + 1) * DAY
+        self.last.end()
     }
 }
 
@@ -112,7 +78,7 @@ mod tests {
         let day = |text: &str| text.parse::<Day>().unwrap();
         let period = Period::new(day("2024-02-28"), day("2024-03-01")).unwrap();
         assert_eq!(period.days(), 3);
-        assert_eq!(period.end() - period.start(), 3 * DAY);
+        assert_eq!(period.end() - period.start(), 3 * 86_400);
         assert_eq!(period.to_string(), "2024-02-28 to 2024-03-01");
         assert!(Period::new(day("2024-03-01"), day("2024-02-28")).is_err());
         let one = Period::new(day("2024-03-01"), day("2024-03-01")).unwrap();

@@ -112,7 +112,7 @@ fn readme_shows_what_its_sql_gives() -> Result<()> {
 
 #[test]
 fn history_shows_what_its_sql_gives() -> Result<()> {
-    shows_what_its_sql_gives("docs/history.md", 10)
+    shows_what_its_sql_gives("docs/history.md", 11)
 }
 
 #[test]

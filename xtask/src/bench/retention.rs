@@ -1,0 +1,212 @@
+//! (t): how fast a prune is, and what writers notice of it.
+//!
+//! One month is over and due as a whole: it is emptied and dropped. Of another month half is due: that is deleted in batches. A
+//! prune first looks through what is due, for it declares the leaves of all that goes, and readers go on; then it drops the
+//! month, behind a lock that shuts it. Both times are told.
+
+use super::bulk::{between, workload_sql};
+use super::growth::told;
+use super::restored::{LEAVE_IDS, Restored};
+use super::results::Unit;
+use super::server::Server;
+use super::system::FULL;
+use super::turns::Bench;
+use super::writers::Writers;
+use crate::interrupt;
+use crate::stats::quantile;
+use crate::ui::{self, Step};
+use anyhow::{Context, Result, ensure};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub const DROP: &str = "dropping the month";
+pub const WHOLE: &str = "pruning the month";
+pub const DELETE: &str = "deleting in batches";
+pub const BEFORE: &str = "writers' p99 before";
+pub const DURING: &str = "writers' p99 meanwhile";
+const DATABASE: &str = "retention";
+/// Rows of a turn, each of which makes two events.
+const ROWS: u32 = 50_000;
+const WRITERS: u32 = 4;
+const WRITTEN: i32 = 100_000;
+/// How long the writers write before the prune begins.
+const ALONE: Duration = Duration::from_secs(3);
+/// The month that goes as a whole, and the one that half goes; in months ago.
+const DUE: u32 = 3;
+const HALF_DUE: u32 = 2;
+
+/// Once: a month goes once.
+pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
+    let Some(system) = bench.systems.iter().find(|system| system.name == FULL) else {
+        ui::note("(t) is about pg_attest-full, which is not among the systems");
+        return Ok(());
+    };
+    let system = system.clone();
+    bench.server.copy("template0", DATABASE)?;
+    let mut client = bench.server.session(DATABASE)?;
+    client.batch_execute(workload_sql!("orders", "table"))?;
+    client.batch_execute(&format!(
+        "CREATE TABLE kept (LIKE orders INCLUDING ALL);
+         CREATE TABLE written AS SELECT id, 0 AS value FROM generate_series(1, {WRITTEN}) AS id;
+         ALTER TABLE written ADD PRIMARY KEY (id)"
+    ))?;
+    let tables = ["public.orders", "public.kept", "public.written"];
+    bench.server.attach(DATABASE, &system, &tables)?;
+    let filled = fill(step, &mut client, events)?;
+    drop(client);
+    step.progress("sealing");
+    let mut client = bench.server.sealed(DATABASE)?;
+    client.batch_execute("SELECT audit.set_retention('1 month', target => 'orders')")?;
+    bench.server.checkpoint()?;
+
+    step.progress("writing");
+    let update = "UPDATE written SET value = value + 1 WHERE id = $1";
+    let writers = Writers::start(&bench.server, DATABASE, WRITERS, update, WRITTEN)?;
+    std::thread::sleep(ALONE);
+    let lock = Shut::watch(&bench.server, &month(&mut client, DUE)?)?;
+    let (mut whole, mut batches, mut deleted) = (None, Duration::ZERO, 0);
+    let begun = Instant::now();
+    let mut ended = begun;
+    loop {
+        interrupt::check()?;
+        let started = Instant::now();
+        let row = client.query_one("SELECT * FROM audit.prune_batch()", &[])?;
+        let (partition, pruned, finished): (Option<String>, i64, bool) =
+            (row.get(0), row.get(1), row.get(2));
+        if finished {
+            break;
+        }
+        ended = Instant::now();
+        let (time, pruned) = (ended - started, u64::try_from(pruned)?);
+        let partition = partition.unwrap_or_default();
+        step.progress(&format!("pruning {partition}"));
+        if pruned >= filled {
+            whole = Some(time);
+        } else {
+            batches += time;
+            deleted += pruned;
+        }
+    }
+    let shut = lock.end()?;
+    ensure!(shut > Duration::ZERO, "nobody saw the month shut");
+    let (before, during): (Vec<_>, Vec<_>) = writers
+        .end()?
+        .into_iter()
+        .filter(|(at, _)| *at < ended)
+        .partition(|(at, _)| *at < begun);
+    let whole = whole.context("the month was not pruned at once")?;
+    ensure!(deleted > 0, "nothing was deleted in batches");
+
+    let case = told(filled);
+    let mut add = |what: &str, unit, value| {
+        let case = format!("{what}, {case}");
+        bench.results.add("t", &case, FULL, unit, value);
+    };
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    add(DROP, Unit::Milliseconds, ms(shut));
+    add(WHOLE, Unit::Milliseconds, ms(whole));
+    let deleted = f64::from(u32::try_from(deleted)?);
+    add(DELETE, Unit::MicrosPerEvent, ms(batches) * 1e3 / deleted);
+    for (what, statements) in [(BEFORE, before), (DURING, during)] {
+        let times: Vec<f64> = statements.into_iter().map(|(_, ms)| ms).collect();
+        ensure!(times.len() >= 100, "the writers wrote too little");
+        add(what, Unit::Milliseconds, quantile(&times, 0.99));
+    }
+    drop(client);
+    bench.server.drop(DATABASE)
+}
+
+/// Fills both months; gives how many events each has.
+fn fill(step: &mut Step, client: &mut postgres::Client, events: u32) -> Result<u64> {
+    client.batch_execute(LEAVE_IDS)?;
+    for table in ["orders", "kept"] {
+        for statement in [
+            workload_sql!("orders", "insert"),
+            workload_sql!("orders", "update"),
+        ] {
+            let statement =
+                between(statement, 1, ROWS).replace("INTO orders", &format!("INTO {table}"));
+            let statement = statement.replace("UPDATE orders", &format!("UPDATE {table}"));
+            client.batch_execute(&statement)?;
+        }
+    }
+    let of =
+        |table| format!("operation IN ('insert', 'update') AND table_oid = '{table}'::regclass");
+    let turns = events.div_ceil(ROWS * 2);
+    let mut filled = 0;
+    for (table, months, copies) in [
+        ("orders", [DUE, HALF_DUE].as_slice(), 1..=turns),
+        ("kept", &[HALF_DUE], turns + 1..=turns * 2),
+    ] {
+        let restored = Restored::new(client, &of(table), months)?;
+        for number in copies {
+            for month in months {
+                interrupt::check()?;
+                step.progress(&format!("filling: {table}, turn {number} of {turns}"));
+                let count = restored.put(client, number, *month)?;
+                if *month == DUE {
+                    filled += count;
+                }
+            }
+        }
+        restored.end(client)?;
+    }
+    step.progress("vacuuming");
+    client.batch_execute("VACUUM ANALYZE")?;
+    Ok(filled)
+}
+
+/// The partition of a month.
+fn month(client: &mut postgres::Client, ago: u32) -> Result<String> {
+    let name = format!(
+        "SELECT 'audit.audit_events_' || to_char((now() - interval '{ago} months') AT TIME ZONE 'UTC', 'YYYY_MM')"
+    );
+    Ok(client.query_one(&name, &[])?.get(0))
+}
+
+/// Looks for how long a table is shut for readers.
+struct Shut {
+    stop: Arc<AtomicBool>,
+    sampler: JoinHandle<Result<Duration>>,
+}
+
+impl Shut {
+    fn watch(server: &Server, table: &str) -> Result<Self> {
+        let mut client = server.session(DATABASE)?;
+        let oid: u32 = client
+            .query_one("SELECT $1::text::regclass::oid", &[&table])?
+            .get(0);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let sampler = std::thread::spawn(move || {
+            let looking = client.prepare(
+                "SELECT FROM pg_locks WHERE locktype = 'relation' AND relation = $1 AND mode = 'AccessExclusiveLock' AND granted",
+            )?;
+            let (mut shut, mut free) = (None, Instant::now());
+            let mut longest = Duration::ZERO;
+            while !stopped.load(Ordering::Relaxed) {
+                if client.query(&looking, &[&oid])?.is_empty() {
+                    shut = None;
+                    free = Instant::now();
+                } else {
+                    // At the latest since it was last seen free, until now at least.
+                    let since = *shut.get_or_insert(free);
+                    longest = longest.max(since.elapsed());
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(longest)
+        });
+        Ok(Self { stop, sampler })
+    }
+
+    /// The longest time for which it was, to a few milliseconds.
+    fn end(self) -> Result<Duration> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.sampler
+            .join()
+            .map_err(|_| anyhow::anyhow!("the sampler panicked"))?
+    }
+}
