@@ -63,7 +63,7 @@ pub enum Workload {
     G,
     /// A session of 200,000 transactions
     H,
-    /// A month of 10,000,000 events archived to Parquet
+    /// A month of 10,000,000 events archived to Parquet (only when named)
     P,
     /// Reading a log of 10,000,000 events (only when named)
     R,
@@ -90,7 +90,7 @@ impl Workload {
 
     /// Whether the whole run, whose time is bounded, leaves it out.
     fn is_apart(self) -> bool {
-        matches!(self, Self::R | Self::T)
+        matches!(self, Self::P | Self::R | Self::T)
     }
 
     /// What the help says about it.
