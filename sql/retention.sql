@@ -64,7 +64,9 @@ SELECT f.policy,
        f.cutoff,
        c.captured_at AS set_at,
        c.session_user_name AS set_by,
-       c.event_id
+       c.event_id,
+       ARRAY(SELECT DISTINCT s.table_oid FROM said s JOIN audit.installation i ON i.id::text = s.installation
+             WHERE s.policy = f.policy AND s.table_oid IS NOT NULL) AS table_oids
 FROM folded f JOIN counted c ON c.policy = f.policy AND c.age = 1;
 COMMENT ON VIEW audit.retention_policies IS 'The policies in force, and what each applies to: a table, a category of application events, or (default) all that no other one covers';
 COMMENT ON COLUMN audit.retention_policies.policy IS 'Its name: default, table …, category …';
@@ -79,6 +81,7 @@ COMMENT ON COLUMN audit.retention_policies.cutoff IS 'Its events from before are
 COMMENT ON COLUMN audit.retention_policies.set_at IS 'When it was set last';
 COMMENT ON COLUMN audit.retention_policies.set_by IS 'By which session user';
 COMMENT ON COLUMN audit.retention_policies.event_id IS 'The event that set it';
+COMMENT ON COLUMN audit.retention_policies.table_oids IS 'The OIDs under which the table has had the policy in this installation: its events are known by them when it is gone';
 
 CREATE VIEW audit.holds AS
 WITH said AS (
@@ -102,7 +105,8 @@ SELECT h.name,
        r.captured_at AS released_at,
        r.session_user_name AS released_by,
        r.reason AS release_reason,
-       h.event_id
+       h.event_id,
+       (SELECT h.table_oid FROM audit.installation i WHERE i.id::text = h.context ->> 'installation') AS table_oid
 FROM said h LEFT JOIN said r ON r.event_id = h.after AND r.action = 'release hold'
 WHERE h.action = 'hold';
 COMMENT ON VIEW audit.holds IS 'Legal holds, released ones included: what an active one covers is neither pruned nor cleared nor erased';
@@ -121,6 +125,7 @@ COMMENT ON COLUMN audit.holds.released_at IS 'When it was released';
 COMMENT ON COLUMN audit.holds.released_by IS 'By which session user';
 COMMENT ON COLUMN audit.holds.release_reason IS 'Why it was released';
 COMMENT ON COLUMN audit.holds.event_id IS 'The event that placed it';
+COMMENT ON COLUMN audit.holds.table_oid IS 'The table''s OID; NULL where the hold came with a restore';
 
 CREATE VIEW audit.archives AS
 SELECT a.context ->> 'uri' AS uri,
@@ -175,7 +180,12 @@ CREATE FUNCTION audit.hold_with(name text, target regclass, row_key text, reques
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'hold_with_wrapper';
 COMMENT ON FUNCTION audit.hold_with IS 'What audit.hold calls, with the period as text';
 
--- The bounds as JSON prints them: no session's DateStyle matters.
+CREATE FUNCTION audit.period_text(period tstzrange) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' AS $$
+    SELECT period::text
+$$;
+COMMENT ON FUNCTION audit.period_text IS 'A period as text that every session reads alike';
+
 CREATE FUNCTION audit.hold(
     name text,
     target regclass DEFAULT NULL,
@@ -184,13 +194,7 @@ CREATE FUNCTION audit.hold(
     period tstzrange DEFAULT NULL,
     reason text DEFAULT NULL)
 RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT audit.hold_with(name, target, row_key, request_id,
-        CASE WHEN period IS NULL THEN NULL
-             WHEN isempty(period) THEN 'empty'
-             ELSE (CASE WHEN lower_inc(period) THEN '[' ELSE '(' END)
-                  || coalesce(to_jsonb(lower(period)) #>> '{}', '') || ',' || coalesce(to_jsonb(upper(period)) #>> '{}', '')
-                  || (CASE WHEN upper_inc(period) THEN ']' ELSE ')' END)
-        END, reason)
+    SELECT audit.hold_with(name, target, row_key, request_id, audit.period_text(period), reason)
 $$;
 COMMENT ON FUNCTION audit.hold IS 'Places a legal hold on the events that fulfil all conditions given: they are neither pruned nor cleared nor erased until it is released. Needs a reason. Returns the event that records it';
 
@@ -251,7 +255,7 @@ BEGIN
                 SELECT found.event_id, found.xact_id, found.statement_id, found.row_key AS new_key, found.old_row_key AS old_key,
                        min(found.captured_at) OVER (PARTITION BY found.xact_id) AS captured
                 FROM audit.audit_events found
-                WHERE found.table_oid = ANY (oids) AND (found.row_key = key OR found.old_row_key = key)) AS known
+                WHERE found.table_oid = ANY (oids) AND (found.row_key = key OR found.old_row_key = key) AND found.operation <> 'system') AS known
             WHERE (captured, statement_id) < (until_time, until_statement)
             ORDER BY captured DESC, statement_id DESC, new_key = key DESC, event_id DESC
         LOOP
@@ -277,7 +281,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION audit.row_life IS 'The events of the row that has this key, or had it last, under its former keys too';
+COMMENT ON FUNCTION audit.row_life IS 'The events of the row that has this key, or had it last, under its former keys too; what pg_attest itself did, such as a hold on the row, is no event of the row';
 
 -- Which events are due.
 CREATE VIEW audit.log_partitions AS
@@ -297,6 +301,15 @@ COMMENT ON COLUMN audit.log_partitions.is_default IS 'Whether it takes what no o
 COMMENT ON COLUMN audit.log_partitions.starts IS 'Its events occurred then or later';
 COMMENT ON COLUMN audit.log_partitions.ends IS 'Its events occurred before then';
 
+-- Readers may read the log as a whole and its default partition; the months are found by their bounds when a query is planned.
+CREATE FUNCTION audit.partition_rows(part regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' AS $$
+    SELECT CASE WHEN p.is_default THEN format('ONLY %s', p.partition)
+                ELSE format('(SELECT * FROM audit.audit_events WHERE occurred_at >= %L AND occurred_at < %L)', p.starts, p.ends) END
+    FROM audit.log_partitions p WHERE p.partition = part
+$$;
+COMMENT ON FUNCTION audit.partition_rows IS 'What a query reads the events of a partition from, without rights on the partition itself';
+
 CREATE FUNCTION audit.retention_groups(part regclass)
 RETURNS TABLE (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
                policy text, events bigint, oldest timestamptz, newest timestamptz)
@@ -307,35 +320,36 @@ BEGIN
         counted AS (
             SELECT e.operation = 'event' AS is_event, e.operation = 'system' AS is_system, e.table_oid, e.schema_name, e.table_name,
                    e.category, e.event_id <= $1 AS is_old, count(*) AS events, min(e.occurred_at) AS oldest, max(e.occurred_at) AS newest
-            FROM ONLY %s e GROUP BY 1, 2, 3, 4, 5, 6, 7)
+            FROM %s e GROUP BY 1, 2, 3, 4, 5, 6, 7)
         SELECT c.is_event, c.is_system, c.table_oid, c.schema_name, c.table_name, c.category, c.is_old,
                CASE WHEN NOT c.is_system THEN coalesce(
                    CASE WHEN c.is_event
                         THEN (SELECT p.policy FROM policies p WHERE p.category = c.category ORDER BY p.cutoff LIMIT 1)
                         ELSE (SELECT p.policy FROM policies p
                               WHERE p.table_names <> '{}'
-                                AND ((NOT c.is_old AND p.target::oid = c.table_oid)
+                                AND ((NOT c.is_old AND (p.target::oid = c.table_oid OR c.table_oid = ANY (p.table_oids)))
                                      OR ((c.is_old OR NOT EXISTS (SELECT FROM pg_class known WHERE known.oid = c.table_oid))
                                          AND c.table_name IS NOT NULL AND format('%%I.%%I', c.schema_name, c.table_name) = ANY (p.table_names || p.target_name)))
-                              ORDER BY (NOT c.is_old AND p.target::oid = c.table_oid) DESC, p.cutoff LIMIT 1)
+                              ORDER BY (NOT c.is_old AND (p.target::oid = c.table_oid OR c.table_oid = ANY (p.table_oids))) IS TRUE DESC, p.cutoff LIMIT 1)
                    END,
                    (SELECT p.policy FROM policies p WHERE p.policy = 'default')) END,
                c.events, c.oldest, c.newest
-        FROM counted c$query$, part) USING audit.oid_floor();
+        FROM counted c$query$, audit.partition_rows(part)) USING audit.oid_floor();
 END
 $$;
 COMMENT ON FUNCTION audit.retention_groups IS 'The events of a partition by what decides their policy: application events by category, all others by table; what pg_attest itself did has none';
 
 CREATE VIEW audit.holds_in_force AS
-SELECT h.name, h.table_name, h.target, h.target::text AS target_name, h.request_id, h.period,
+SELECT h.name, h.table_name, h.target, h.table_oid, h.target::text AS target_name, h.request_id, h.period,
        CASE WHEN h.row_key IS NOT NULL
             THEN h.row_keys || h.row_key
-                 || CASE WHEN h.target IS NULL THEN '{}' ELSE ARRAY(SELECT audit.row_keys(h.target, h.row_key)) END END AS keys
+                 || ARRAY(SELECT audit.row_keys(coalesce(h.table_oid, h.target::oid)::regclass, h.row_key)) END AS keys
 FROM audit.holds h WHERE h.active;
 COMMENT ON VIEW audit.holds_in_force IS 'The active holds, with the keys that their rows have had';
 COMMENT ON COLUMN audit.holds_in_force.name IS 'The hold''s name';
 COMMENT ON COLUMN audit.holds_in_force.table_name IS 'The table''s name when the hold was placed';
 COMMENT ON COLUMN audit.holds_in_force.target IS 'The table';
+COMMENT ON COLUMN audit.holds_in_force.table_oid IS 'Its OID, also when it is gone';
 COMMENT ON COLUMN audit.holds_in_force.target_name IS 'The table''s name today';
 COMMENT ON COLUMN audit.holds_in_force.request_id IS 'The request';
 COMMENT ON COLUMN audit.holds_in_force.period IS 'The time';
@@ -344,7 +358,7 @@ COMMENT ON COLUMN audit.holds_in_force.keys IS 'The row''s keys; NULL: all rows'
 -- `covers` is put into queries that have an event e and a hold h: one text, and no function call per event.
 CREATE FUNCTION audit.hold_covers() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT '((h.table_name IS NULL OR e.table_oid = h.target::oid OR (e.table_name IS NOT NULL AND format(''%I.%I'', e.schema_name, e.table_name) IN (h.table_name, h.target_name)))
+    SELECT '((h.table_name IS NULL OR e.table_oid = h.target::oid OR e.table_oid = h.table_oid OR (e.table_name IS NOT NULL AND format(''%I.%I'', e.schema_name, e.table_name) IN (h.table_name, h.target_name)))
          AND (h.keys IS NULL OR e.row_key = ANY (h.keys) OR e.old_row_key = ANY (h.keys))
          AND (h.request_id IS NULL OR e.request_id = h.request_id)
          AND (h.period IS NULL OR e.occurred_at <@ h.period))'
@@ -467,7 +481,7 @@ BEGIN
             groups AS MATERIALIZED (SELECT * FROM audit.retention_groups($1)),
             held AS MATERIALIZED (
                 SELECT e.operation = 'event' AS is_event, e.schema_name, e.table_name, e.category, h.name
-                FROM audit.holds_in_force h JOIN ONLY %s e ON e.operation <> 'system' AND %s GROUP BY 1, 2, 3, 4, 5)
+                FROM audit.holds_in_force h JOIN %s e ON e.operation <> 'system' AND %s GROUP BY 1, 2, 3, 4, 5)
             SELECT date_trunc('month', g.oldest AT TIME ZONE 'UTC')::date,
                    CASE WHEN g.is_system THEN 'pg_attest' WHEN g.is_event THEN coalesce('category ' || g.category, 'application events')
                         WHEN g.table_name IS NOT NULL THEN 'table ' || format('%%I.%%I', g.schema_name, g.table_name) ELSE 'others' END,
@@ -477,7 +491,7 @@ BEGIN
                    coalesce((SELECT array_agg(DISTINCT a.uri ORDER BY a.uri) FROM audit.archives a WHERE a.partition = $2), '{}'),
                    0::bigint, NULL::timestamptz, '{}'::text[]
             FROM groups g LEFT JOIN policies p ON p.policy = g.policy
-            GROUP BY 1, 2, g.policy, g.is_event, g.schema_name, g.table_name, g.category$query$, part.partition, audit.hold_covers())
+            GROUP BY 1, 2, g.policy, g.is_event, g.schema_name, g.table_name, g.category$query$, audit.partition_rows(part.partition), audit.hold_covers())
         USING part.partition, part.name;
     END LOOP;
     RETURN QUERY

@@ -171,13 +171,16 @@ fn wait_briefly() {
 /// `audit.maintain()`: partitions ahead, the default partition drained, what is due pruned and cleaned up.
 #[pg_extern(sql = false)]
 fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, i64))> {
+    or_raise(upkeep::settle());
     let _superuser = ActAsSuperuser::new();
-    let _own = OwnDdl::new();
+    let own = OwnDdl::new();
     wait_briefly();
     or_raise(warn_of_strays());
     let drained = or_raise(drain());
     let made = or_raise(ensure());
-    let (pruned, deleted) = or_raise(upkeep::in_session());
+    let pruned = or_raise(upkeep::prune_in_session());
+    drop(own);
+    let deleted = or_raise(upkeep::clean_up_in_session());
     TableIterator::new([
         ("partitions made", made),
         ("events moved out of the default partition", drained),

@@ -87,3 +87,31 @@ impl ActAsOwner {
         Self(acting)
     }
 }
+
+/// While it lives, the current role is the one that deferred triggers would run as at the end of the transaction: the session's
+/// user, or whom it has `SET ROLE` to. Their settings stay.
+pub struct ActAsOuter {
+    role: pg_sys::Oid,
+    context: i32,
+}
+
+impl ActAsOuter {
+    pub fn new() -> Self {
+        let mut role = pg_sys::InvalidOid;
+        let mut context = 0;
+        // SAFETY: as in `ActAsSuperuser`; the outer role is one that the session has anyway.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&raw mut role, &raw mut context);
+            let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+            pg_sys::SetUserIdAndSecContext(pg_sys::GetOuterUserId(), context | flags);
+        }
+        Self { role, context }
+    }
+}
+
+impl Drop for ActAsOuter {
+    fn drop(&mut self) {
+        // SAFETY: puts back what `new` read; assigns two variables, cannot fail.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.role, self.context) };
+    }
+}

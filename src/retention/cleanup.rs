@@ -10,7 +10,7 @@ use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise, required};
 use crate::pg::guc;
 use crate::pg::query::{self, Arg};
-use crate::pg::role::{ActAsOwner, ActAsSuperuser};
+use crate::pg::role::{ActAsOuter, ActAsOwner, ActAsSuperuser};
 use pgrx::prelude::*;
 use serde_json::Map;
 use std::ffi::CString;
@@ -20,7 +20,7 @@ pub const BATCH: u64 = 10_000;
 
 /// A table with a cleanup.
 pub struct Cleanup {
-    table: pg_sys::Oid,
+    pub table: pg_sys::Oid,
     owner: pg_sys::Oid,
     name: String,
     column: String,
@@ -134,9 +134,25 @@ pub fn all() -> Result<Vec<Cleanup>> {
         .collect())
 }
 
-/// Deletes the next old rows of a table; returns how many.
-pub fn batch(cleanup: &Cleanup) -> Result<u64> {
+/// Has the transaction's constraints checked at once, and what is deferred in it run now, as the role that it would run as at the
+/// transaction's end: in [`batch`] there must be nothing that others left, for it would run as the table's owner. A deletion that
+/// defers a trigger is refused there by PostgreSQL. Before anything acts as superuser.
+pub fn settle() -> Result<()> {
+    if all()?.is_empty() {
+        return Ok(());
+    }
+    let _outer = ActAsOuter::new();
+    query::run("SET CONSTRAINTS ALL IMMEDIATE", &[])
+}
+
+/// Deletes the next old rows of a table; returns how many: none where its cleanup was ended meanwhile. After [`settle`].
+pub fn batch(table: pg_sys::Oid) -> Result<u64> {
     pgrx::check_for_interrupts!();
+    // Its name may be another table's by now, with triggers that were never meant to run as this owner.
+    let known = all()?.into_iter().find(|known| known.table == table);
+    let Some(cleanup) = known else {
+        return Ok(0);
+    };
     let column = format!("\"{}\"", cleanup.column.replace('"', "\"\""));
     let name = &cleanup.name;
     let reason = format!("cleanup: {} older than {}", cleanup.column, cleanup.keep);
@@ -144,8 +160,6 @@ pub fn batch(cleanup: &Cleanup) -> Result<u64> {
     if let Ok(reason) = CString::new(reason) {
         guc::set_for_now(c"audit.reason", &reason);
     }
-    // What is deferred would run at the end of the transaction, with other rights: PostgreSQL refuses it.
-    query::run("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
     // What the row's place is now checked against the column again: in partitions, places are not unique.
     query::count(
         &format!(

@@ -54,6 +54,14 @@ fn hold(
     if let Some(table) = target {
         check_table(table)?;
     }
+    // A period that cannot be read would make all holds unreadable.
+    let period = match period {
+        Some(period) => first(
+            "SELECT audit.period_text($1::pg_catalog.tstzrange)",
+            &[Arg::Text(period)],
+        )?,
+        None => None,
+    };
     exclusively();
     if is_active(name)? {
         return Err(AttestError::new(

@@ -11,6 +11,11 @@ use pgrx::prelude::*;
 use serde_json::Map;
 use std::fmt::Write;
 
+/// Of 1,000 years, with months of 31 days. Much longer times reach back to before the first timestamp: with one such policy in the
+/// log, what is due could not be computed any more.
+const MOST_DAYS: i64 = 372_000;
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
 /// What a policy applies to.
 #[derive(Clone, Copy)]
 enum Subject<'a> {
@@ -295,6 +300,17 @@ pub fn iso(keep: &Interval) -> Result<String> {
             "It has {months} months, {days} days and {micros} microseconds."
         ))
         .hint("For example keep => '7 years'; NULL keeps events for ever."));
+    }
+    let longest = i64::from(months) * 31 + i64::from(days) + micros / MICROS_PER_DAY;
+    if longest > MOST_DAYS {
+        return Err(AttestError::new(
+            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+            "keep must be at most 1000 years",
+        )
+        .detail(format!(
+            "It has {months} months, {days} days and {micros} microseconds."
+        ))
+        .hint("NULL keeps events for ever."));
     }
     // Writing to a String cannot fail.
     let mut text = "P".to_owned();

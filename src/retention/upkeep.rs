@@ -1,5 +1,6 @@
 //! Upkeep on a schedule: months ahead, the default partition drained, what is due pruned, old rows of other tables deleted.
 
+pub use super::cleanup::settle;
 use super::{cleanup, policy, prune};
 use crate::act::Act;
 use crate::attach::ddl::OwnDdl;
@@ -122,7 +123,10 @@ pub fn run_in_worker() {
     let tables = worker::transaction("looking at cleanups", || or_raise(cleanup::all()));
     for table in tables {
         loop {
-            let count = worker::transaction("cleaning up", || or_raise(cleanup::batch(&table)));
+            let count = worker::transaction("cleaning up", || {
+                or_raise(cleanup::settle());
+                or_raise(cleanup::batch(table.table))
+            });
             deleted += count;
             if count < cleanup::BATCH {
                 break;
@@ -156,23 +160,28 @@ fn record(action: &str, said: Map<String, Json>) -> Result<()> {
     .map(drop)
 }
 
-/// What `audit.maintain()` does beyond the months: events pruned, rows cleaned up, all in the caller's transaction.
-pub fn in_session() -> Result<(i64, i64)> {
+/// Prunes in the caller's transaction; returns how many events went. Superuser, with [`crate::attach::ddl::OwnDdl`].
+pub fn prune_in_session() -> Result<i64> {
     policy::follow_renames()?;
-    let pruned = if prune::has_policies()? {
-        prune::all_at_once()?
+    if prune::has_policies()? {
+        prune::all_at_once()
     } else {
-        0
-    };
+        Ok(0)
+    }
+}
+
+/// Cleans up in the caller's transaction; returns how many rows went. After [`settle`], and without
+/// [`crate::attach::ddl::OwnDdl`]: what tables' triggers do is their owners'.
+pub fn clean_up_in_session() -> Result<i64> {
     let mut deleted: u64 = 0;
     for table in cleanup::all()? {
         loop {
-            let count = cleanup::batch(&table)?;
+            let count = cleanup::batch(table.table)?;
             deleted += count;
             if count < cleanup::BATCH {
                 break;
             }
         }
     }
-    Ok((pruned, deleted.cast_signed()))
+    Ok(deleted.cast_signed())
 }

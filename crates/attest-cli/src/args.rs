@@ -93,11 +93,12 @@ impl Export {
 Examples:
   attest verify ./export --trusted-keys keys.txt
   attest verify ./export --against checkpoint-of-last-year
+  attest verify ./export --ca tsa-ca.pem
   attest verify --db postgresql://auditor@db.example/shop --json
   attest verify /mnt/archive/audit_events_2026_01 --trusted-keys keys.txt
   attest verify s3://bank-audit/shop
 
-Of an archive, only the checkpoint that it holds can be verified --against. A folder of archives: all of them.
+Of an archive, only the checkpoint that it holds can be verified --against; it holds no timestamps. A folder of archives: all of them.
 
 Exit status: 0 verified, 1 findings, 2 wrong usage or failed input.")]
 pub struct Verify {
@@ -113,6 +114,9 @@ pub struct Verify {
     db: Option<String>,
     #[command(flatten)]
     trusted: Trusted,
+    /// Certificates of timestamping authorities: timestamps of checkpoints must lead to one of them
+    #[arg(long, value_name = "PEM")]
+    ca: Option<PathBuf>,
     /// A checkpoint that was kept from earlier: the log must be its continuation
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
@@ -160,6 +164,10 @@ impl Verify {
         };
         let options = verify::Options {
             keys: self.trusted.read()?,
+            authorities: match &self.ca {
+                Some(path) => timestamp::authorities(path)?,
+                None => Vec::new(),
+            },
             against: self.against.iter().map(read).collect::<Result<_>>()?,
             origin: self.origin.clone(),
             threads: self.threads.map_or_else(

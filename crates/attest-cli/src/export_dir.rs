@@ -1,7 +1,9 @@
 //! An export as a source: files, which are checked and never trusted.
 
 use crate::layout;
-use crate::source::{EachDeclaring, Epoch, Found, Line, Reader, SEGMENT, Sealed, Source, Stranger};
+use crate::source::{
+    EachDeclaring, Epoch, Found, Line, Reader, SEGMENT, Sealed, Source, Stranger, Timestamp,
+};
 use anyhow::{Context, Result, bail};
 use attest_log::Hash;
 use attest_log::json_line::LineReader;
@@ -80,6 +82,18 @@ impl Source for ExportDir {
             next: None,
             held: None,
         })
+    }
+
+    fn timestamps(&mut self, epoch: u32) -> Result<Vec<Timestamp>> {
+        let mut all = layout::timestamps(self.epoch(epoch))?;
+        all.sort();
+        Ok(all)
+    }
+
+    fn answer(&mut self, epoch: u32, timestamp: &Timestamp) -> Result<Vec<u8>> {
+        let folder = self.epoch(epoch).join(layout::TIMESTAMPS);
+        let path = folder.join(&timestamp.name);
+        std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()> {

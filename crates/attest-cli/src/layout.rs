@@ -1,8 +1,9 @@
 //! Where an export has what: docs/log-format.md, section 9.
 
+use crate::source::Timestamp;
 use anyhow::{Context, Result};
 use attest_log::tile::Tile;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// The newest checkpoint's note. Written last: what an export says is what this covers.
@@ -44,6 +45,37 @@ pub fn epochs(folder: &Path) -> Result<Vec<(u32, PathBuf)>> {
     }
     epochs.sort();
     Ok(epochs)
+}
+
+/// An RFC 3161 answer's file in [`TIMESTAMPS`]: of the checkpoint of this many leaves, with the token's SHA-256 in hex.
+pub fn timestamp(tree_size: i64, sha256: &str) -> String {
+    format!("{tree_size}-{}.tsr", sha256.get(..16).unwrap_or(sha256))
+}
+
+/// The RFC 3161 answers in an epoch's folder; none where it has no folder of them.
+pub fn timestamps(epoch: &Path) -> Result<Vec<Timestamp>> {
+    let folder = epoch.join(TIMESTAMPS);
+    let about = || format!("cannot read {}", folder.display());
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(about)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.with_context(about)?.file_name();
+        // A name that is not UTF-8 is not one that an export gives.
+        let is_answer = Path::new(&name)
+            .extension()
+            .is_some_and(|kind| kind == "tsr");
+        if let Some(name) = name.to_str().filter(|_| is_answer) {
+            let size = name.split_once('-').and_then(|(size, _)| size.parse().ok());
+            found.push(Timestamp {
+                tree_size: size,
+                name: name.to_owned(),
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// Writes a file so that it is there whole or as it was before, whatever happens meanwhile.

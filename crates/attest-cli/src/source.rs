@@ -41,6 +41,15 @@ pub enum Line {
     Stray(u64),
 }
 
+/// Where a timestamp stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// That of the checkpoint that it stands beside; None where its place names none.
+    pub tree_size: Option<u64>,
+    /// By which the source finds it: in a database the hash under which it is kept, in an export its file.
+    pub name: String,
+}
+
 /// An event that is there.
 #[expect(clippy::large_enum_variant, reason = "it is passed on, never kept")]
 pub enum Found<'a> {
@@ -106,6 +115,12 @@ pub trait Source {
 
     /// An epoch's checkpoints in order.
     fn checkpoints(&mut self, epoch: u32) -> Result<impl Iterator<Item = Result<Line>>>;
+
+    /// The timestamps of an epoch's checkpoints, in the order of these.
+    fn timestamps(&mut self, epoch: u32) -> Result<Vec<Timestamp>>;
+
+    /// What a timestamping authority answered (RFC 3161).
+    fn answer(&mut self, epoch: u32, timestamp: &Timestamp) -> Result<Vec<u8>>;
 
     /// Calls `each` with the events of these epochs (number, leaves) that may be declarations, and the epoch and leaf that each says
     /// it is of: None for one that is not sealed yet.

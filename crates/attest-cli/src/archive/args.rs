@@ -117,6 +117,7 @@ impl Archive {
     ) -> Result<Ended> {
         let options = Options {
             keys: Vec::new(),
+            authorities: Vec::new(),
             against: Vec::new(),
             origin: None,
             threads: threads(self.threads),
@@ -243,6 +244,7 @@ impl RestoreArchive {
         };
         let options = Options {
             keys: self.trusted.read()?,
+            authorities: Vec::new(),
             against: Vec::new(),
             origin: None,
             threads: threads(None),

@@ -190,6 +190,7 @@ fn options() -> Options {
     let key = SignerKey::from_seed("db.example/log", KeyKind::Ed25519, &[1; 32]).unwrap();
     Options {
         keys: vec![key.verifier()],
+        authorities: Vec::new(),
         against: Vec::new(),
         origin: Some("example.org/log".to_owned()),
         threads: 2,

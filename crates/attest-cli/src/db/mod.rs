@@ -13,7 +13,7 @@ mod tls;
 pub use connect::Target;
 pub use reader::{DbReader, Tiles};
 
-use crate::source::{EachDeclaring, Epoch, Line, Sealed, Source, Stranger};
+use crate::source::{EachDeclaring, Epoch, Line, Sealed, Source, Stranger, Timestamp};
 use anyhow::{Context, Result, ensure};
 use attest_log::Hash;
 use attest_log::checkpoint::{Checkpoint, horizon};
@@ -146,6 +146,27 @@ impl Source for Database {
             rows: Rows::new(self.client.copy_out(&copy)?)?,
             held: None,
         })
+    }
+
+    fn timestamps(&mut self, epoch: u32) -> Result<Vec<Timestamp>> {
+        let query = "SELECT tree_size, pg_catalog.encode(token_sha256, 'hex') FROM audit.checkpoint_timestamps
+             WHERE epoch = $1 ORDER BY tree_size, token_sha256";
+        let rows = self.client.query(query, &[&epoch.cast_signed()])?;
+        let stands = |row: &Row| Timestamp {
+            tree_size: Some(row.get::<_, i64>(0).cast_unsigned()),
+            name: row.get(1),
+        };
+        Ok(rows.iter().map(stands).collect())
+    }
+
+    fn answer(&mut self, epoch: u32, timestamp: &Timestamp) -> Result<Vec<u8>> {
+        let query = "SELECT token FROM audit.checkpoint_timestamps
+             WHERE epoch = $1 AND tree_size = $2 AND token_sha256 = pg_catalog.decode($3, 'hex')";
+        let size = timestamp.tree_size.map(u64::cast_signed);
+        let row = self
+            .client
+            .query_one(query, &[&epoch.cast_signed(), &size, &timestamp.name])?;
+        Ok(row.get(0))
     }
 
     fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()> {

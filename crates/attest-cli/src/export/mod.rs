@@ -319,7 +319,7 @@ fn timestamps(database: &mut Database, epoch: u32, path: &Path) -> Result<()> {
     let query = "SELECT tree_size, pg_catalog.encode(token_sha256, 'hex'), token FROM audit.checkpoint_timestamps WHERE epoch = $1";
     for row in database.client().query(query, &[&epoch.cast_signed()])? {
         let (size, hash): (i64, &str) = (row.get(0), row.get(1));
-        let target = folder.join(format!("{size}-{}.tsr", hash.get(..16).unwrap_or(hash)));
+        let target = folder.join(layout::timestamp(size, hash));
         if !target.exists() {
             fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;

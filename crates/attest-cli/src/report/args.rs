@@ -48,6 +48,7 @@ impl Report {
         }
         let options = verify::Options {
             keys: self.trusted.read()?,
+            authorities: Vec::new(),
             against: Vec::new(),
             origin: None,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

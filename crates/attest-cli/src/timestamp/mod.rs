@@ -3,7 +3,7 @@
 pub mod args;
 mod token;
 
-pub use token::{request, verify};
+pub use token::{fits, request, verify};
 
 use crate::db::{Database, Target};
 use anyhow::{Context, Result, bail, ensure};

@@ -109,6 +109,15 @@ impl Answer {
     }
 }
 
+/// Refuses an answer that is not of this text. Who answered is not verified.
+pub fn fits(answer: &[u8], text: &str) -> Result<()> {
+    ensure!(
+        imprint(answer)? == sha256(text.as_bytes()),
+        "the timestamp is of something else"
+    );
+    Ok(())
+}
+
 /// The SHA-256 that an answer is of; not verified.
 pub fn imprint(answer: &[u8]) -> Result<Vec<u8>> {
     let imprint = Answer::read(answer)?.info.message_imprint;
@@ -127,10 +136,7 @@ pub fn verify(
     nonce: Option<&[u8]>,
     authorities: &[CertificateDer<'_>],
 ) -> Result<Stamp> {
-    ensure!(
-        imprint(answer)? == sha256(text.as_bytes()),
-        "the timestamp is of something else"
-    );
+    fits(answer, text)?;
     let Answer {
         signed,
         content,

@@ -11,6 +11,7 @@ mod report;
 mod segment;
 mod signatures;
 mod tiles;
+mod timestamps;
 
 pub use attest_log::finding::Check;
 pub use describe::describe;
@@ -23,12 +24,15 @@ use anyhow::Result;
 use attest_log::checkpoint::Checkpoint;
 use attest_log::epoch::EpochEnd;
 use attest_log::note::{Note, VerifierKey};
+use rustls::pki_types::CertificateDer;
 use std::time::Instant;
 
 /// How to verify.
 pub struct Options {
     /// Keys whose signatures count.
     pub keys: Vec<VerifierKey>,
+    /// Certificates of timestamping authorities, to which timestamps must lead; none: their signatures are not verified.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// Checkpoints that were kept from earlier.
     pub against: Vec<Note>,
     /// The origin that the newest epoch must have.
@@ -63,6 +67,7 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
     let progress = Progress::new("verifying", sizes.iter().map(|(_, size)| size).sum());
     let declared = declared::read(source, &sizes, &mut report)?;
     let mut link: Option<EpochEnd> = None;
+    let mut unsigned = 0_u64;
     let last = epochs.len().saturating_sub(1);
     for (position, epoch) in epochs.into_iter().enumerate() {
         let (number, read) = match &epoch {
@@ -112,9 +117,31 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
             progress: &progress,
         };
         link = walk.run(source, &mut readers, &mut report)?;
+        let stamps = timestamps::check(source, number, &head, &options.authorities, &mut report)?;
+        unsigned += stamps.unsigned;
+        if let Some(epoch) = report.epochs.last_mut() {
+            epoch.timestamps = stamps.fit;
+            epoch.stamped = stamps.newest;
+        }
     }
     kept.rest(&mut report);
+    if unsigned > 0 {
+        report.note(format!(
+            "no certificate of a timestamping authority was given: the signatures of {unsigned} timestamps are not verified"
+        ));
+    }
     drop(readers);
+    strangers(source, &mut report)?;
+    for note in source.notes() {
+        report.note(note);
+    }
+    progress.finish();
+    report.finish(start.elapsed().as_secs_f64());
+    Ok(report)
+}
+
+/// Events without a leaf: not sealed yet, or forged.
+fn strangers(source: &mut impl Source, report: &mut Report) -> Result<()> {
     let mut unsealed = 0_u64;
     source.strangers(&mut |stranger| match stranger.why {
         None => unsealed += 1,
@@ -131,12 +158,7 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
             "{unsealed} events are not sealed yet: nothing can be said of them"
         ));
     }
-    for note in source.notes() {
-        report.note(note);
-    }
-    progress.finish();
-    report.finish(start.elapsed().as_secs_f64());
-    Ok(report)
+    Ok(())
 }
 
 /// A note and the checkpoint in it.

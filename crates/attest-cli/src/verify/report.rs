@@ -43,6 +43,14 @@ pub struct Signed {
     pub time: Option<u64>,
 }
 
+/// The newest checkpoint that a timestamping authority dated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stamped {
+    pub tree_size: u64,
+    /// When it was there already, in seconds since the Unix epoch.
+    pub time: u64,
+}
+
 /// One epoch of the log.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct EpochReport {
@@ -60,6 +68,10 @@ pub struct EpochReport {
     /// Signatures of trusted keys that hold.
     pub signatures: u64,
     pub signed: Vec<Signed>,
+    /// RFC 3161 timestamps that are of the checkpoints they stand beside and, where authorities were given, signed by one of them.
+    pub timestamps: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stamped: Option<Stamped>,
     /// The first leaf that something is wrong with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_bad_leaf: Option<u64>,
@@ -150,6 +162,18 @@ impl fmt::Display for Report {
                     signed.tree_size,
                     time.unwrap_or_default()
                 )?;
+            }
+            if epoch.timestamps > 0 {
+                write!(f, "  timestamps     {}", epoch.timestamps)?;
+                match &epoch.stamped {
+                    Some(stamped) => writeln!(
+                        f,
+                        ", {} leaves were there at {}",
+                        stamped.tree_size,
+                        crate::time::utc(stamped.time)
+                    )?,
+                    None => writeln!(f, ", signatures not verified")?,
+                }
             }
         }
         for note in &self.notes {

@@ -1,9 +1,11 @@
 //! `attest timestamp` with an authority of `openssl ts`.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use live_tests::{Sql, shared};
+use serde_json::Value as Json;
 
 use super::{Auditor, sealed};
 
@@ -110,6 +112,7 @@ fn timestamps_of_an_authority_are_verified_and_stored() {
             .number("SELECT count(*) FROM audit.checkpoint_timestamps")?;
         ensure!(stored == 2, "{stored} timestamps are stored, not 2");
         auditor.attest(0, &["export", "--db", "DB", &auditor.path("export")])?;
+        verified(&auditor, 2)?;
         std::fs::write(auditor.path("text"), at)?;
         for entry in std::fs::read_dir(auditor.path("export/1/timestamps"))? {
             openssl(&format!(
@@ -117,6 +120,111 @@ fn timestamps_of_an_authority_are_verified_and_stored() {
                 entry?.path().display()
             ))?;
         }
+        harmed_files(&auditor)?;
+        // Signed by nobody who is trusted, and one that stands beside another checkpoint.
+        let mut client = db.connect()?;
+        client.run(
+            "SELECT audit.add_timestamp((SELECT max(tree_size) FROM audit.checkpoints),
+                 (SELECT token FROM audit.checkpoint_timestamps ORDER BY token_sha256 LIMIT 1))",
+        )?;
+        for arguments in [
+            &["verify", "--db", "DB", "--json"][..],
+            &["verify", "--db", "DB", "--json", "--ca", &auditor.path("ca.pem")],
+        ] {
+            let found = details(&auditor.attest(1, arguments)?)?;
+            ensure!(
+                found.len() == 1 && found[0].ends_with("the timestamp is of something else"),
+                "{found:?}"
+            );
+        }
         Ok(())
     });
+}
+
+/// Database and export verify with this many timestamps, whose signatures are looked at where the authority is known.
+fn verified(auditor: &Auditor<'_>, count: u64) -> Result<()> {
+    let export = auditor.path("export");
+    let ca = auditor.path("ca.pem");
+    for place in [&["--db", "DB"][..], &[&export]] {
+        let verify = |status, more: &[&str]| -> Result<Json> {
+            let arguments = [&["verify", "--json"], place, more].concat();
+            Ok(serde_json::from_slice(
+                &auditor.attest(status, &arguments)?.stdout,
+            )?)
+        };
+        let report = verify(0, &[])?;
+        ensure!(report["epochs"][0]["timestamps"] == count, "{report:#}");
+        ensure!(report["epochs"][0]["stamped"].is_null(), "{report:#}");
+        let told = format!("the signatures of {count} timestamps are not verified");
+        ensure!(report["notes"].to_string().contains(&told), "{report:#}");
+        let report = verify(0, &["--ca", &ca])?;
+        ensure!(report["epochs"][0]["timestamps"] == count, "{report:#}");
+        ensure!(
+            report["epochs"][0]["stamped"]["tree_size"].is_u64(),
+            "{report:#}"
+        );
+        ensure!(
+            !report["notes"].to_string().contains("timestamps"),
+            "{report:#}"
+        );
+        let report = verify(1, &["--ca", &auditor.path("otherca.pem")])?;
+        ensure!(
+            report["counts"] == serde_json::json!({"bad signature": count}),
+            "{report:#}"
+        );
+    }
+    let said = auditor.attest(0, &["verify", &export, "--ca", &ca])?;
+    let said = String::from_utf8(said.stdout)?;
+    let line = said.lines().find(|line| line.contains("timestamps"));
+    ensure!(
+        line.is_some_and(|line| line.contains(" leaves were there at 2")),
+        "{said}"
+    );
+    Ok(())
+}
+
+fn details(output: &std::process::Output) -> Result<Vec<String>> {
+    let report: Json = serde_json::from_slice(&output.stdout)?;
+    let findings = report["findings"].as_array().into_iter().flatten();
+    Ok(findings
+        .map(|finding| finding["detail"].as_str().unwrap_or_default().to_owned())
+        .collect())
+}
+
+/// Files of timestamps that were altered, moved to another checkpoint, or are none: each is named.
+fn harmed_files(auditor: &Auditor<'_>) -> Result<()> {
+    let folder = PathBuf::from(auditor.path("export/1/timestamps"));
+    let first = std::fs::read_dir(&folder)?
+        .next()
+        .context("there is no timestamp")??
+        .path();
+    let good = std::fs::read(&first)?;
+    let mut altered = good.clone();
+    let last = altered.len() - 1;
+    altered[last] ^= 1;
+    let ca = auditor.path("ca.pem");
+    let export = auditor.path("export");
+    let harm = |name: &str, bytes: &[u8], more: &[&str], complaint: &str| -> Result<()> {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes)?;
+        let arguments = [&["verify", "--json", &export], more].concat();
+        let found = details(&auditor.attest(1, &arguments)?)?;
+        std::fs::remove_file(&path)?;
+        ensure!(
+            found.len() == 1 && found[0].contains(name) && found[0].contains(complaint),
+            "{name}: {found:?}"
+        );
+        Ok(())
+    };
+    harm("1-x.tsr", &good, &[], "there is no such checkpoint")?;
+    harm("paper.tsr", &good, &[], "does not say which checkpoint")?;
+    let known = first.file_name().and_then(|name| name.to_str());
+    let size = known
+        .and_then(|name| name.split_once('-'))
+        .context("its name has no size")?
+        .0;
+    let beside = format!("{size}-beside.tsr");
+    harm(&beside, b"paper", &[], "not an answer")?;
+    harm(&beside, &altered, &["--ca", &ca], "signature")?;
+    Ok(())
 }
