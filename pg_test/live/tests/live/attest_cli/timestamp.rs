@@ -129,7 +129,14 @@ fn timestamps_of_an_authority_are_verified_and_stored() {
         )?;
         for arguments in [
             &["verify", "--db", "DB", "--json"][..],
-            &["verify", "--db", "DB", "--json", "--ca", &auditor.path("ca.pem")],
+            &[
+                "verify",
+                "--db",
+                "DB",
+                "--json",
+                "--ca",
+                &auditor.path("ca.pem"),
+            ],
         ] {
             let found = details(&auditor.attest(1, arguments)?)?;
             ensure!(
