@@ -7,7 +7,7 @@ use crate::capture::{statement, writer};
 use crate::error::Result;
 use crate::pg::datum::Varlena;
 use crate::pg::relation::{OpenRelation, lock};
-use crate::pg::{catalog, context_source, role};
+use crate::pg::{catalog, context_source, role, xact};
 use pgrx::pg_sys;
 use serde_json::{Map, Value as Json};
 
@@ -61,6 +61,8 @@ impl<'a> Act<'a> {
     /// # Errors
     /// Where the log lacks its tables or partitions.
     pub fn record(self) -> Result<i64> {
+        // A background worker's transaction has none; what is written may have to go out of line.
+        let _snapshot = xact::ActiveSnapshot::ensure();
         let text = |value: Option<&str>| value.map(|value| Varlena::text(value.as_bytes()));
         let mut context = caller_context();
         context.reason = text(self.reason).or(context.reason);

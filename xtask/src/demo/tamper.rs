@@ -90,13 +90,13 @@ struct Attest<'a> {
 impl<'a> Attest<'a> {
     fn build(workshop: &Workshop, cluster: &'a Cluster) -> Result<Self> {
         let mut build = workshop.cargo()?;
-        build.args(["build", "--release", "--package", "attest-cli"]);
+        build.args(["build", "--profile", "tool", "--package", "attest-cli"]);
         run::logged(
             "Building the command attest (about 2 minutes the first time)",
             &workshop.layout.log("demo-attest"),
             &mut build,
         )?;
-        let program = workshop.layout.target.join("release/attest");
+        let program = workshop.layout.target.join("tool/attest");
         Ok(Self {
             cluster,
             program: program.to_string_lossy().into_owned(),
