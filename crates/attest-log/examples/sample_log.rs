@@ -67,7 +67,12 @@ fn main() {
         operation: "system",
         ..number(leaves)
     });
-    second.append(&number(leaves + 1));
+    // Declared are leaves of the first epoch alone.
+    second.append(&Sample {
+        erased: false,
+        pruned: false,
+        ..number(leaves + 1)
+    });
     let pruned: Vec<u64> = (0..leaves).filter(|n| number(*n).pruned).collect();
     second.append(&declaration(leaves + 11, "prune", &pruned, &first));
     second.seal();
