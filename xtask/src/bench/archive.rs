@@ -14,7 +14,7 @@ use super::system::FULL;
 use super::turns::Bench;
 use crate::interrupt;
 use crate::setup::Workshop;
-use crate::ui::{self, Step};
+use crate::ui::Step;
 use anyhow::{Context, Result, ensure};
 use postgres::Client;
 use std::process::Stdio;
@@ -31,11 +31,9 @@ const MONTH: u32 = 2;
 
 /// Once: the sizes are what they are, and the time is long.
 pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64) -> Result<()> {
-    let Some(system) = bench.systems.iter().find(|system| system.name == FULL) else {
-        ui::note("(p) is about pg_attest-full, which is not among the systems");
+    let Some(system) = bench.full("p") else {
         return Ok(());
     };
-    let system = system.clone();
     let program = attest::build(workshop, step)?;
     bench.server.copy("template0", DATABASE)?;
     let mut client = bench.server.session(DATABASE)?;

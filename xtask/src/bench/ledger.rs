@@ -4,12 +4,12 @@ use super::attest;
 use super::bulk::{between, workload_sql};
 use super::growth::told;
 use super::results::Unit;
-use super::server::CONTEXT;
-use super::system::FULL;
+use super::system::{FULL, System};
+use super::tpcb::{self, Length};
 use super::turns::Bench;
 use crate::setup::Workshop;
-use crate::ui::{self, Step};
-use crate::{interrupt, pgbench, run};
+use crate::ui::Step;
+use crate::{interrupt, run};
 use anyhow::{Context, Result, ensure};
 use postgres::Client;
 use std::process::Stdio;
@@ -39,11 +39,9 @@ pub fn run(
     events: u32,
     seconds: u32,
 ) -> Result<()> {
-    let Some(system) = bench.systems.iter().find(|system| system.name == FULL) else {
-        ui::note("(i) is about pg_attest-full, which is not among the systems");
+    let Some(system) = bench.full("i") else {
         return Ok(());
     };
-    let system = system.clone();
     let program = attest::build(workshop, step)?;
     bench.server.copy("template0", DATABASE)?;
     let mut client = bench.server.session(DATABASE)?;
@@ -89,7 +87,7 @@ pub fn run(
         program.to_str().context("a path is not UTF-8")?,
         &size,
     )?;
-    sealer(bench, step, seconds)?;
+    sealer(bench, step, &system, seconds)?;
     bench.server.drop(DATABASE)
 }
 
@@ -195,11 +193,7 @@ fn outside(
 }
 
 /// pgbench's TPC-B with the sealer off and on in turn, on a server that preloads the library.
-fn sealer(bench: &mut Bench, step: &mut Step, seconds: u32) -> Result<()> {
-    let Some(system) = bench.systems.iter().find(|system| system.name == FULL) else {
-        return Ok(());
-    };
-    let system = system.clone();
+fn sealer(bench: &mut Bench, step: &mut Step, system: &System, seconds: u32) -> Result<()> {
     bench
         .server
         .restart("ALTER SYSTEM SET shared_preload_libraries = 'pg_attest'")?;
@@ -207,13 +201,7 @@ fn sealer(bench: &mut Bench, step: &mut Step, seconds: u32) -> Result<()> {
     let mut init = bench.server.client("pgbench", DATABASE);
     init.args(["--initialize", "--quiet", "--scale=10"]);
     run::capture(&mut init)?;
-    let tables = [
-        "public.pgbench_accounts",
-        "public.pgbench_branches",
-        "public.pgbench_tellers",
-        "public.pgbench_history",
-    ];
-    bench.server.attach(DATABASE, &system, &tables)?;
+    bench.server.attach(DATABASE, system, &tpcb::TABLES)?;
     for round in 0..=bench.rounds {
         for (case, interval) in [(SEALER_OFF, "0"), (SEALER_ON, "1s")] {
             interrupt::check()?;
@@ -224,17 +212,7 @@ fn sealer(bench: &mut Bench, step: &mut Step, seconds: u32) -> Result<()> {
             client.batch_execute("SELECT pg_reload_conf()")?;
             // What the turn before left unsealed is not this one's.
             client.batch_execute("SELECT audit.seal()")?;
-            client.batch_execute("VACUUM pgbench_branches, pgbench_tellers")?;
-            let mut command = bench.server.client("pgbench", DATABASE);
-            command.env("PGOPTIONS", format!("{CONTEXT} -c synchronous_commit=off"));
-            command.args([
-                "--no-vacuum",
-                "--protocol=prepared",
-                "--jobs=2",
-                "--client=4",
-            ]);
-            command.arg(format!("--time={seconds}"));
-            let tps = pgbench::report(&run::capture(&mut command)?)?.tps;
+            let tps = tpcb::tps(bench, DATABASE, "off", 4, &Length::Seconds(seconds))?;
             // The first turn warms.
             if round > 0 {
                 bench.results.add("i", case, FULL, Unit::Tps, tps);

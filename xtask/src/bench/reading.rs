@@ -9,7 +9,7 @@ use super::system::FULL;
 use super::turns::Bench;
 use crate::interrupt;
 use crate::stats::median;
-use crate::ui::{self, Step};
+use crate::ui::Step;
 use anyhow::{Result, ensure};
 use postgres::Client;
 use std::time::Instant;
@@ -66,11 +66,9 @@ const FILTERS: [&str; 33] = [
 
 /// `rows`: of a table, a hundredth of the log.
 pub fn run(bench: &mut Bench, step: &mut Step, rows: u32) -> Result<()> {
-    let Some(system) = bench.systems.iter().find(|system| system.name == FULL) else {
-        ui::note("(r) is about pg_attest-full, which is not among the systems");
+    let Some(system) = bench.full("r") else {
         return Ok(());
     };
-    let system = system.clone();
     bench.server.copy("template0", DATABASE)?;
     let mut client = bench.server.session(DATABASE)?;
     reading_log::schema(&mut client)?;

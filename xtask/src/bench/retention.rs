@@ -14,7 +14,7 @@ use super::turns::Bench;
 use super::writers::Writers;
 use crate::interrupt;
 use crate::stats::quantile;
-use crate::ui::{self, Step};
+use crate::ui::Step;
 use anyhow::{Context, Result, ensure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,11 +39,9 @@ const HALF_DUE: u32 = 2;
 
 /// Once: a month goes once.
 pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
-    let Some(system) = bench.systems.iter().find(|system| system.name == FULL) else {
-        ui::note("(t) is about pg_attest-full, which is not among the systems");
+    let Some(system) = bench.full("t") else {
         return Ok(());
     };
-    let system = system.clone();
     bench.server.copy("template0", DATABASE)?;
     let mut client = bench.server.session(DATABASE)?;
     client.batch_execute(workload_sql!("orders", "table"))?;

@@ -13,7 +13,7 @@ use crate::ui::Step;
 use crate::{interrupt, pgbench, run};
 use anyhow::Result;
 
-const TABLES: [&str; 4] = [
+pub const TABLES: [&str; 4] = [
     "public.pgbench_accounts",
     "public.pgbench_branches",
     "public.pgbench_tellers",
@@ -82,10 +82,10 @@ impl Tpcb {
                 .server
                 .session(&database(system))?
                 .batch_execute(TOUCH)?;
-            tps(bench, system, commit, clients, &WARM)?;
+            tps(bench, &database(system), commit, clients, &WARM)?;
         }
         bench.in_turn(step, |bench, system| {
-            let tps = tps(bench, system, commit, clients, &self.length)?;
+            let tps = tps(bench, &database(system), commit, clients, &self.length)?;
             bench.results.add("d", &case, &system.name, Unit::Tps, tps);
             Ok(())
         })
@@ -94,13 +94,18 @@ impl Tpcb {
 
 /// One run. The two small tables, whose rows change all the time, are vacuumed before, as pgbench
 /// itself does.
-fn tps(bench: &Bench, system: &System, commit: &str, clients: u32, length: &Length) -> Result<f64> {
-    let database = database(system);
+pub fn tps(
+    bench: &Bench,
+    database: &str,
+    commit: &str,
+    clients: u32,
+    length: &Length,
+) -> Result<f64> {
     bench
         .server
-        .session(&database)?
+        .session(database)?
         .batch_execute("VACUUM pgbench_branches, pgbench_tellers")?;
-    let mut command = bench.server.client("pgbench", &database);
+    let mut command = bench.server.client("pgbench", database);
     command.env(
         "PGOPTIONS",
         format!("{CONTEXT} -c synchronous_commit={commit}"),

@@ -4,7 +4,7 @@ use super::results::Results;
 use super::server::Server;
 use super::system::{FULL, System, UNAUDITED};
 use crate::interrupt;
-use crate::ui::Step;
+use crate::ui::{self, Step};
 use anyhow::{Context, Result};
 use postgres::Client;
 
@@ -24,6 +24,17 @@ impl Bench {
     pub fn unaudited_and_full(&self) -> Vec<System> {
         let part = |system: &&System| system.name == UNAUDITED || system.name == FULL;
         self.systems.iter().filter(part).cloned().collect()
+    }
+
+    /// Our dearer mode, for workloads that are about pg_attest alone; says so where it is not among the systems.
+    pub fn full(&self, workload: &str) -> Option<System> {
+        let full = self.systems.iter().find(|system| system.name == FULL);
+        if full.is_none() {
+            ui::note(&format!(
+                "({workload}) is about {FULL}, which is not among the systems"
+            ));
+        }
+        full.cloned()
     }
 
     /// Calls `measure` for each system in each round. Every round begins with another system.
