@@ -1,7 +1,7 @@
 //! `audit.record_archive`: what stands outside the database, verified by reading it back.
 
 use super::declaration::{self, Runs};
-use super::{exclusively, hex, said as needed};
+use super::{exclusively, needed};
 use crate::act::Act;
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise, required};
@@ -9,8 +9,8 @@ use crate::ledger::sealed;
 use crate::pg::query;
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
-use attest_log::Hash;
 use attest_log::tree::Frontier;
+use attest_log::{Hash, hex};
 use pgrx::prelude::*;
 use serde_json::Value as Json;
 

@@ -2,12 +2,13 @@
 //!
 //! Invariant: rows are deleted as the table's owner, for the table's triggers run with the rights of whoever deletes.
 
-use super::{check_table, exclusively, installation, table_text};
+use super::{check_table, exclusively, installation};
 use crate::act::{self, Act};
 use crate::attach::registry::{self, first};
 use crate::attach::target::check_owner;
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise, required};
+use crate::pg::catalog;
 use crate::pg::guc;
 use crate::pg::query::{self, Arg};
 use crate::pg::role::{ActAsOuter, ActAsOwner, ActAsSuperuser};
@@ -55,7 +56,7 @@ fn attach(target: pg_sys::Oid, column: &str, keep: &str) -> Result<()> {
     if fits.is_none() {
         return Err(AttestError::new(
             SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("cannot clean up {} by column \"{column}\"", table_text(target)),
+            format!("cannot clean up {} by column \"{column}\"", catalog::qualified_name(target)),
         )
         .detail("It needs a table of the application's, and a column of it of type timestamptz, timestamp or date.")
         .hint("\\d shows the table's columns."));
@@ -82,7 +83,7 @@ fn detach(target: pg_sys::Oid) -> Result<()> {
     if !all()?.iter().any(|cleanup| cleanup.table == target) {
         return Err(AttestError::new(
             SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("{} has no cleanup", table_text(target)),
+            format!("{} has no cleanup", catalog::qualified_name(target)),
         )
         .detail("Nothing was detached.")
         .hint("SELECT * FROM audit.cleanups; shows the cleanups."));

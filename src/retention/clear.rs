@@ -1,7 +1,7 @@
 //! `audit.clear`: a category of application events is emptied.
 
 use super::plan::{Found, Partition, Plan, Policy};
-use super::{exclusively, removal, said as needed};
+use super::{exclusively, needed, removal};
 use crate::act::Act;
 use crate::attach::ddl::OwnDdl;
 use crate::capture::event::EventKind;

@@ -1,6 +1,6 @@
 //! `audit.erase`: the values of a row leave the log, and the proof that there were events stays.
 
-use super::{check_table, exclusively, hex, removal, said as needed, table_text};
+use super::{check_table, exclusively, needed, removal};
 use crate::act::{self, Act};
 use crate::attach::registry::{all, oids};
 use crate::capture::event::EventKind;
@@ -12,7 +12,8 @@ use crate::ledger::seal;
 use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::{context_source, page_hole, progress, xact};
+use crate::pg::{catalog, context_source, page_hole, progress, xact};
+use attest_log::hex;
 use pgrx::prelude::*;
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
@@ -62,7 +63,10 @@ fn erase_row(
     exclusively();
     seal::now()?;
     xact::command_counter_increment();
-    progress::show(&format!("erasing a row of {}", table_text(target)));
+    progress::show(&format!(
+        "erasing a row of {}",
+        catalog::qualified_name(target)
+    ));
     let mut ids: Vec<i64> = all(
         "SELECT l FROM audit.row_life($1::pg_catalog.oid::pg_catalog.regclass, $2) l ORDER BY 1",
         &[Arg::Text(&target.to_u32().to_string()), Arg::Text(row_key)],

@@ -1,6 +1,6 @@
 //! `audit.hold` and `audit.release_hold`.
 
-use super::{check_table, exclusively, installation, said as needed};
+use super::{check_table, exclusively, installation, needed};
 use crate::act::{self, Act};
 use crate::attach::registry::{all, first};
 use crate::capture::event::EventKind;

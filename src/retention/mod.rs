@@ -24,9 +24,8 @@ use crate::error::{AttestError, Result, SqlState};
 use crate::pg::object_lock::{self, Agreement, Until};
 use crate::pg::query::{self, Arg};
 use crate::pg::relation::lock;
-use crate::pg::{catalog, xact};
+use crate::pg::xact;
 use pgrx::pg_sys;
-use std::fmt::Write;
 
 /// One at a time, until the transaction ends: what removes events, and what says whether they may be removed.
 pub(crate) fn exclusively() {
@@ -72,7 +71,7 @@ fn check_table(table: pg_sys::Oid) -> Result<()> {
 }
 
 /// A text that must be there and say something.
-fn said<'a>(value: Option<&'a str>, what: &str, hint: &str) -> Result<&'a str> {
+fn needed<'a>(value: Option<&'a str>, what: &str, hint: &str) -> Result<&'a str> {
     value.filter(|text| !text.trim().is_empty()).ok_or_else(|| {
         AttestError::new(
             SqlState::ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -80,18 +79,5 @@ fn said<'a>(value: Option<&'a str>, what: &str, hint: &str) -> Result<&'a str> {
         )
         .detail("The log keeps it.")
         .hint(hint)
-    })
-}
-
-/// A table's name as SQL writes it.
-fn table_text(table: pg_sys::Oid) -> String {
-    catalog::qualified_name(table)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }

@@ -1,10 +1,11 @@
 //! `audit.set_retention` and `audit.drop_retention`.
 
-use super::{check_table, exclusively, installation, table_text};
+use super::{check_table, exclusively, installation};
 use crate::act::{self, Act};
 use crate::attach::registry::all;
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise};
+use crate::pg::catalog;
 use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use pgrx::prelude::*;
@@ -41,7 +42,7 @@ impl<'a> Subject<'a> {
 
     fn describe(self) -> String {
         match self {
-            Self::Table(table) => format!("table {}", table_text(table)),
+            Self::Table(table) => format!("table {}", catalog::qualified_name(table)),
             Self::Category(category) => format!("category {category}"),
             Self::Default => "default".to_owned(),
         }

@@ -22,3 +22,4 @@ pub mod tree;
 
 pub use error::Error;
 pub use hash::Hash;
+pub use text::hex;

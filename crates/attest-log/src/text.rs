@@ -1,7 +1,8 @@
-//! What the text formats have in common: numbers and base64, each with one spelling alone.
+//! What the text formats have in common: numbers, base64 and hex, each with one spelling alone.
 
 use crate::Hash;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use std::fmt::Write as _;
 
 /// Standard base64 (RFC 4648 section 4), padded.
 pub fn to_base64(bytes: &[u8]) -> String {
@@ -11,6 +12,15 @@ pub fn to_base64(bytes: &[u8]) -> String {
 /// Refuses missing padding and stray bits.
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     BASE64_STANDARD.decode(text).ok()
+}
+
+/// Two lower-case digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A hash in base64.

@@ -11,7 +11,7 @@ use attest_log::json_line::{LineReader, write};
 use attest_log::note::{KeyKind, Note, SignerKey};
 use attest_log::proof::{ConsistencyProof, InclusionProof};
 use attest_log::tile::Tile;
-use attest_log::{Hash, tree};
+use attest_log::{Hash, hex, tree};
 use common::Tiles;
 use serde_json::{Value, json};
 
@@ -19,14 +19,6 @@ const ORIGIN: &str = "pg_attest/7387654321098765432/1/16384/16402/1";
 const TIMES: [i64; 2] = [1_767_225_600_000_000, 1_767_225_601_000_000];
 /// Highest event id, next transaction id and snapshot of either seal.
 const HORIZONS: [(i64, u64, &str); 2] = [(64, 753, "751:753:752"), (128, 755, "755:755:")];
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
 
 fn least() -> EventRecord<'static> {
     EventRecord {

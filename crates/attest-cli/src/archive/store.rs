@@ -4,6 +4,7 @@
 
 use super::upload::Upload;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use attest_log::hex;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
@@ -340,14 +341,4 @@ fn hashed(mut file: File) -> io::Result<Fetched> {
 /// SHA-256 in hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(digest::digest(&SHA256, bytes).as_ref())
-}
-
-/// Bytes in lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -1,7 +1,8 @@
 //! A large object that is written in parts, some of which are on their way while the next one is made.
 
-use super::store::{Store, hex};
+use super::store::Store;
 use anyhow::Result;
+use attest_log::hex;
 use object_store::{MultipartUpload, PutPayload};
 use ring::digest::{self, SHA256};
 use std::collections::VecDeque;

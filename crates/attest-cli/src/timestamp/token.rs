@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use attest_log::hash::sha256;
+use attest_log::hex;
 use cms::attr::MessageDigest;
 use cms::cert::CertificateChoices;
 use cms::cert::x509::attr::Attribute;
@@ -12,7 +13,6 @@ use der::asn1::{Int, Null, ObjectIdentifier, OctetString};
 use der::{Any, AnyRef, Decode, Encode, Reader, SliceReader, Tag, Tagged};
 use ring::digest;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use std::fmt::Write;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_tsp::{MessageImprint, TimeStampReq, TimeStampResp, TspVersion, TstInfo};
 
@@ -274,12 +274,4 @@ fn hash(algorithm: ObjectIdentifier, bytes: &[u8]) -> Result<digest::Digest> {
         other => bail!("hash algorithm {other} is not known here"),
     };
     Ok(digest::digest(algorithm, bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
