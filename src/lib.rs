@@ -132,6 +132,8 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     pg::invalidation::init();
     pg::hooks::init();
+    pg::held::init();
+    pg::utility_hook::init();
     worker::init();
 }
 

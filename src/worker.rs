@@ -32,7 +32,7 @@ const BRIEF: Duration = Duration::from_secs(2);
 pub fn init() {
     if worker::is_preloading() {
         worker::register_launcher("pg_attest_launcher");
-        crate::pg::utility_hook::init();
+        crate::pg::utility_hook::mind_workers();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Events into the log: finds the partition, gives each event its id, time and salt, and appends.
 //!
 //! Invariant: a transaction writes one partition, for `occurred_at` is the transaction's start. The partition is looked up once per
-//! transaction and looked at again whenever the relcache says that it changed.
+//! transaction, and again when the relcache says that it changed while no rows wait (`pg::held` keeps it open and locked).
 
 use super::context::Context;
 use super::event::{self, COLUMNS, Event, EventKind, Stamp};
@@ -9,6 +9,7 @@ use super::event_id;
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::cell::Backend;
 use crate::pg::heap::Appender;
+use crate::pg::held;
 use crate::pg::index_plan::IndexPlans;
 use crate::pg::relation::OpenRelation;
 use crate::pg::relation::lock;
@@ -34,6 +35,21 @@ struct Log {
 static LOG: Backend<RefCell<Option<Log>>> = Backend::refcell(None);
 
 impl Log {
+    /// What is known, looked up where it is out of date; whoever takes it puts it back.
+    fn take() -> Result<Self> {
+        let known = LOG.take().filter(|log| log.epoch == invalidation::epoch());
+        known.or_else(Self::look_up).ok_or_else(|| {
+            AttestError::new(
+                SqlState::ERRCODE_UNDEFINED_OBJECT,
+                "the audit log is not there",
+            )
+            .detail("The schema audit lacks audit_events, its sequence or its types.")
+            .hint(
+                "Restore the database from a dump: the log's tables belong to the extension pg_attest.",
+            )
+        })
+    }
+
     fn look_up() -> Option<Self> {
         let epoch = invalidation::epoch();
         let namespace = catalog::namespace_oid(c"audit")?;
@@ -57,26 +73,48 @@ impl Log {
 
 /// The open log of a statement.
 pub struct Writer<'a> {
-    appender: Appender,
+    rows: Rows,
     context: &'a Context,
     kinds: [pg_sys::Oid; EventKind::LABELS.len()],
     sequence: pg_sys::Oid,
+    command: u32,
     occurred_at: i64,
     captured_at: i64,
     xact_id: u64,
     written: u64,
 }
 
+/// Where rows go.
+enum Rows {
+    /// They wait for the transaction's end.
+    Held,
+    /// Into the table, when the statement ends.
+    Own(Appender),
+}
+
 impl<'a> Writer<'a> {
     /// Opens the partition of the running transaction.
     pub fn open(context: &'a Context) -> Result<Self> {
         let occurred_at = xact::transaction_start();
-        let (table, indexes, kinds, sequence) = open_partition(occurred_at)?;
+        let command = xact::command_id_for_write();
+        let rows = if held::may_wait() {
+            if !held::is_open() {
+                held::open(|| open_partition(occurred_at))?;
+            }
+            Rows::Held
+        } else {
+            let (table, indexes) = open_partition(occurred_at)?;
+            Rows::Own(Appender::new(table, indexes, command))
+        };
+        let log = Log::take()?;
+        let (kinds, sequence) = (log.kinds, log.sequence);
+        LOG.replace(Some(log));
         Ok(Self {
-            appender: Appender::new(table, indexes, xact::command_id_for_write()),
+            rows,
             context,
             kinds,
             sequence,
+            command,
             occurred_at,
             captured_at: xact::wall_clock(),
             xact_id: xact::top_transaction_id(),
@@ -94,15 +132,26 @@ impl<'a> Writer<'a> {
             operation: self.kinds[event.kind as usize],
             salt: &salt()?,
         };
-        self.appender
-            .append(&event::fields(event, &stamp, self.context));
+        let fields = event::fields(event, &stamp, self.context);
+        match &mut self.rows {
+            Rows::Own(appender) => appender.append(&fields),
+            Rows::Held => {
+                // What waited was written meanwhile, if somebody looked at the log.
+                while !held::append(self.command, &fields) {
+                    held::open(|| open_partition(self.occurred_at))?;
+                }
+            }
+        }
         self.written += 1;
         Ok(stamp.event_id)
     }
 
-    /// Writes what is waiting; returns how many events it was in all.
+    /// The statement is complete; returns how many events it was in all.
     pub fn finish(self) -> u64 {
-        self.appender.finish();
+        match self.rows {
+            Rows::Own(appender) => appender.finish(),
+            Rows::Held => held::end_statement(),
+        }
         self.written
     }
 }
@@ -115,12 +164,7 @@ pub fn write_one(event: &Event<'_>, context: &Context) -> Result<i64> {
     Ok(event_id)
 }
 
-type Opened = (
-    OpenRelation,
-    Rc<IndexPlans>,
-    [pg_sys::Oid; EventKind::LABELS.len()],
-    pg_sys::Oid,
-);
+type Opened = (OpenRelation, Rc<IndexPlans>);
 
 fn open_partition(occurred_at: i64) -> Result<Opened> {
     // Each further turn means that a partition was attached or detached between our look and our lock.
@@ -138,20 +182,7 @@ fn open_partition(occurred_at: i64) -> Result<Opened> {
 
 fn try_open_partition(occurred_at: i64) -> Result<Option<Opened>> {
     let transaction = xact::local_transaction_id();
-    let mut log = LOG.take().filter(|log| log.epoch == invalidation::epoch());
-    if log.is_none() {
-        log = Log::look_up();
-    }
-    let Some(mut log) = log else {
-        return Err(AttestError::new(
-            SqlState::ERRCODE_UNDEFINED_OBJECT,
-            "the audit log is not there",
-        )
-        .detail("The schema audit lacks audit_events, its sequence or its types.")
-        .hint(
-            "Restore the database from a dump: the log's tables belong to the extension pg_attest.",
-        ));
-    };
+    let mut log = Log::take()?;
     let partition = match log.current {
         Some((known, partition)) if known == transaction => partition,
         _ => find_partition(&log, occurred_at)?,
@@ -174,9 +205,8 @@ fn try_open_partition(occurred_at: i64) -> Result<Option<Opened>> {
         log.indexes.insert(partition, Rc::clone(&plans));
         plans
     };
-    let opened = (table, indexes, log.kinds, log.sequence);
     LOG.replace(Some(log));
-    Ok(Some(opened))
+    Ok(Some((table, indexes)))
 }
 
 fn find_partition(log: &Log, occurred_at: i64) -> Result<pg_sys::Oid> {

@@ -9,7 +9,7 @@
 //! What is done to a page stands in `btree_leaf`.
 
 use super::btree_leaf::{self, Entry};
-use super::index_plan::IndexPlan;
+use super::index_plan::{IndexPlan, IndexPlans};
 use super::memory::Context;
 use super::nbtree;
 use super::relation::{OpenRelation, lock};
@@ -17,6 +17,7 @@ use super::tuple::{self, Field};
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use std::ptr;
+use std::rc::Rc;
 
 /// Entries wait until they are of so many rows.
 const WAITING: usize = 8192;
@@ -25,8 +26,75 @@ const FEW: usize = 6;
 /// Where pages take few entries, so many go one by one before pages are tried again.
 const PAUSE: usize = 64;
 
+/// The indexes of an open table, and the entries that wait for them.
+pub(in crate::pg) struct Indexes {
+    plans: Rc<IndexPlans>,
+    /// Of each plan; opened by the first row that the index takes: most rows are none for most partial indexes.
+    entries: Vec<Option<Entries>>,
+    memory: Memory,
+}
+
+/// What the indexes' entries share.
+struct Memory {
+    /// Holds the waiting entries.
+    home: Context,
+    /// For what one page needs.
+    scratch: Context,
+    /// The bytes of the entry that is made.
+    entry: Vec<u8>,
+}
+
+impl Indexes {
+    /// Opens none yet.
+    pub fn new(plans: Rc<IndexPlans>) -> Self {
+        Self {
+            entries: plans.simple.iter().map(|_| None).collect(),
+            plans,
+            memory: Memory {
+                home: Context::short_lived(c"pg_attest index entries"),
+                scratch: Context::short_lived(c"pg_attest index page"),
+                entry: Vec::new(),
+            },
+        }
+    }
+
+    /// Makes the entries of the batch's row of this number. `fields` are the row's.
+    pub fn prepare(&mut self, row: usize, fields: &[Field<'_>]) {
+        for (entries, plan) in self.entries.iter_mut().zip(&self.plans.simple) {
+            if plan.takes(fields) {
+                entries.get_or_insert_with(|| Entries::open(plan)).prepare(
+                    plan,
+                    &mut self.memory,
+                    row,
+                    fields,
+                );
+            }
+        }
+    }
+
+    /// The batch is stored in `heap`, each row at its place in `stored`.
+    pub fn stored(&mut self, heap: pg_sys::Relation, stored: &[pg_sys::ItemPointerData]) {
+        let mut most = 0;
+        for entries in self.entries.iter_mut().flatten() {
+            entries.stored(stored);
+            most = most.max(entries.rows.len());
+        }
+        if most >= WAITING {
+            self.flush(heap);
+        }
+    }
+
+    /// Inserts what is waiting.
+    pub fn flush(&mut self, heap: pg_sys::Relation) {
+        for entries in self.entries.iter_mut().flatten() {
+            entries.flush(&mut self.memory.scratch, heap);
+        }
+        self.memory.home.reset();
+    }
+}
+
 /// The entries of one index that wait.
-pub(in crate::pg) struct Entries {
+struct Entries {
     index: OpenRelation,
     unique: bool,
     /// Rows of the batch that is not stored yet: their number in it, and their entry unless it is the one before.
@@ -34,18 +102,13 @@ pub(in crate::pg) struct Entries {
     waiting: Vec<Entry>,
     /// The heap positions of the entries' rows.
     rows: Vec<pg_sys::ItemPointerData>,
-    /// The bytes of the last entry, and of the one that is made.
+    /// The bytes of the last entry.
     last: Vec<u8>,
-    next: Vec<u8>,
-    /// Holds the waiting entries.
-    home: Context,
-    /// For what one page needs.
-    scratch: Context,
 }
 
 impl Entries {
     /// Opens the index.
-    pub fn open(plan: &IndexPlan) -> Self {
+    fn open(plan: &IndexPlan) -> Self {
         Self {
             index: OpenRelation::index(plan.oid, lock::ROW_EXCLUSIVE),
             unique: plan.unique,
@@ -53,34 +116,31 @@ impl Entries {
             waiting: Vec::new(),
             rows: Vec::new(),
             last: Vec::new(),
-            next: Vec::new(),
-            home: Context::short_lived(c"pg_attest index entries"),
-            scratch: Context::short_lived(c"pg_attest index page"),
         }
     }
 
     /// Makes the entry of the batch's row of this number. `fields` are the row's; `plan` is of this index.
-    pub fn prepare(&mut self, plan: &IndexPlan, row: usize, fields: &[Field<'_>]) {
+    fn prepare(&mut self, plan: &IndexPlan, memory: &mut Memory, row: usize, fields: &[Field<'_>]) {
         let key = plan
             .columns
             .iter()
             .map(|column| fields[*column as usize - 1]);
-        let entry = if tuple::index_entry(&mut self.next, key.clone()) {
-            if self.next == self.last {
+        let entry = if tuple::index_entry(&mut memory.entry, key.clone()) {
+            if memory.entry == self.last {
                 self.batch.push((row, None));
                 return;
             }
-            std::mem::swap(&mut self.next, &mut self.last);
+            std::mem::swap(&mut memory.entry, &mut self.last);
             let bytes = &self.last;
             // SAFETY: copies the whole entry into memory of its size, aligned by palloc.
-            self.home.run(|| unsafe {
+            memory.home.run(|| unsafe {
                 let entry = pg_sys::palloc(bytes.len()).cast::<u8>();
                 ptr::copy_nonoverlapping(bytes.as_ptr(), entry, bytes.len());
                 entry.cast()
             })
         } else {
             self.last.clear();
-            self.home.run(|| self.form(key.clone()))
+            memory.home.run(|| self.form(key.clone()))
         };
         let order = plan.text.map_or(0, |position| leading_bytes(key, position));
         self.batch.push((row, Some((order, entry))));
@@ -103,8 +163,7 @@ impl Entries {
         }
     }
 
-    /// The batch is stored in `heap`, each row at its place in `stored`.
-    pub fn stored(&mut self, heap: pg_sys::Relation, stored: &[pg_sys::ItemPointerData]) {
+    fn stored(&mut self, stored: &[pg_sys::ItemPointerData]) {
         for (row, entry) in self.batch.drain(..) {
             if let Some((order, tuple)) = entry {
                 self.waiting.push(Entry {
@@ -119,13 +178,10 @@ impl Entries {
                 entry.count += 1;
             }
         }
-        if self.rows.len() >= WAITING {
-            self.flush(heap);
-        }
     }
 
-    /// Inserts what is waiting.
-    pub fn flush(&mut self, heap: pg_sys::Relation) {
+    /// Inserts what is waiting; its memory is the caller's to free.
+    fn flush(&mut self, scratch: &mut Context, heap: pg_sys::Relation) {
         let mut waiting = std::mem::take(&mut self.waiting);
         let mut rows = std::mem::take(&mut self.rows);
         for entry in &waiting {
@@ -144,7 +200,7 @@ impl Entries {
             if one_by_one > 0 {
                 one_by_one -= 1;
             } else if left > FEW {
-                taken = self.fill_leaf(heap, rest, &rows);
+                taken = self.fill_leaf(scratch, heap, rest, &rows);
                 // Once may be a full page; twice in a row is a statement that walks the index at random.
                 let few = taken < FEW;
                 if std::mem::replace(&mut scattered, few) && few {
@@ -152,12 +208,12 @@ impl Entries {
                 }
             }
             if taken == 0 {
-                self.insert_one(heap, first.tuple, rows[first.start]);
+                self.insert_one(scratch, heap, first.tuple, rows[first.start]);
                 taken = 1;
             }
             left -= taken;
             rest = without(rest, taken);
-            self.scratch.reset();
+            scratch.reset();
             pgrx::check_for_interrupts!();
         }
         waiting.clear();
@@ -165,11 +221,11 @@ impl Entries {
         self.waiting = waiting;
         self.rows = rows;
         self.last.clear();
-        self.home.reset();
     }
 
     fn insert_one(
         &self,
+        scratch: &Context,
         heap: pg_sys::Relation,
         entry: pg_sys::IndexTuple,
         row: pg_sys::ItemPointerData,
@@ -180,7 +236,7 @@ impl Entries {
             pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
         };
         // SAFETY: what btinsert does with the entry that it forms (src/backend/access/nbtree/nbtree.c); nothing to drop inside.
-        self.scratch.run(|| unsafe {
+        scratch.run(|| unsafe {
             (*entry).t_tid = row;
             pg_guard_ffi_boundary(|| {
                 nbtree::_bt_doinsert(self.index.raw(), entry, check, false, heap)
@@ -191,13 +247,14 @@ impl Entries {
     /// Inserts into the first row's leaf page as many as belong there, are plain and have room; returns of how many rows.
     fn fill_leaf(
         &self,
+        scratch: &Context,
         heap: pg_sys::Relation,
         entries: &[Entry],
         rows: &[pg_sys::ItemPointerData],
     ) -> usize {
         // SAFETY: nothing inside has to be dropped, so that an ERROR may jump out: what is allocated goes with the scratch
         // context, locks and pins of buffers with the transaction.
-        self.scratch.run(|| unsafe {
+        scratch.run(|| unsafe {
             pg_guard_ffi_boundary(|| {
                 btree_leaf::fill(self.index.raw(), heap, self.unique, entries, rows)
             })

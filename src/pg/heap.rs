@@ -3,12 +3,12 @@
 //! `capture::writer` uses it on partitions of `audit.audit_events`, `ledger::tables` on the log's own tables. They owe by construction
 //! what the executor would check: the partition bound (see `partition`), NOT NULL and types (see `capture::event`).
 
-use super::btree::Entries;
+use super::btree::Indexes;
 use super::index_plan::IndexPlans;
 use super::memory::Context;
 #[cfg(feature = "pg15")]
 use super::new_pages::NewPages;
-use super::relation::OpenRelation;
+use super::relation::{OpenRelation, lock};
 use super::slot::clear;
 use super::tuple::{self, Field};
 use super::unwinding;
@@ -28,15 +28,16 @@ fn ring_threshold() -> usize {
     buffers.unsigned_abs() as usize * pg_sys::BLCKSZ as usize / 8
 }
 
+/// The ways into a table's indexes.
+enum IndexesOf {
+    Btrees(Indexes),
+    Any(ExecutorIndexes),
+}
+
 /// Appends rows to one open table.
 pub struct Appender {
     table: OpenRelation,
-    plans: Rc<IndexPlans>,
-    /// Of each plan; opened by the first row that the index takes: most rows are none for most partial indexes.
-    indexes: Vec<Option<Entries>>,
-    executor: Option<ExecutorIndexes>,
-    /// For what lives as long: rows are appended in any context.
-    home: Context,
+    indexes: IndexesOf,
     /// Tuples of the batch; reset at each flush.
     batch: Context,
     tuples: Vec<pg_sys::HeapTuple>,
@@ -53,17 +54,14 @@ pub struct Appender {
 impl Appender {
     /// Starts appending. `command` is the command id that the rows are stamped with.
     pub fn new(table: OpenRelation, plans: Rc<IndexPlans>, command: u32) -> Self {
-        let (indexes, executor) = if plans.needs_executor {
-            (Vec::new(), Some(ExecutorIndexes::open(table.raw())))
+        let indexes = if plans.needs_executor {
+            IndexesOf::Any(ExecutorIndexes::open(table.raw()))
         } else {
-            (plans.simple.iter().map(|_| None).collect(), None)
+            IndexesOf::Btrees(Indexes::new(plans))
         };
         Self {
             table,
-            plans,
             indexes,
-            executor,
-            home: Context::short_lived(c"pg_attest appender"),
             batch: Context::short_lived(c"pg_attest batch"),
             tuples: Vec::new(),
             slots: Vec::new(),
@@ -74,6 +72,16 @@ impl Appender {
             pages: None,
             command,
         }
+    }
+
+    /// Rows are stamped with this command id from now on, those that wait with them.
+    pub fn stamp(&mut self, command: u32) {
+        self.command = command;
+    }
+
+    /// Whether some rows are in the table already.
+    pub fn has_written(&self) -> bool {
+        self.written > 0
     }
 
     /// Adds a row; `fields` are the table's columns in order, of their types.
@@ -87,11 +95,8 @@ impl Appender {
             (*tuple).t_len as usize
         };
         let row = self.tuples.len() - 1;
-        for (entries, plan) in self.indexes.iter_mut().zip(&self.plans.simple) {
-            if plan.takes(fields) {
-                let entries = entries.get_or_insert_with(|| self.home.run(|| Entries::open(plan)));
-                entries.prepare(plan, row, fields);
-            }
+        if let IndexesOf::Btrees(indexes) = &mut self.indexes {
+            indexes.prepare(row, fields);
         }
         self.bytes += length;
         if self.tuples.len() == BATCH_ROWS || self.bytes >= BATCH_BYTES {
@@ -106,12 +111,14 @@ impl Appender {
         if count == 0 {
             return;
         }
-        if count == 1 && self.executor.is_none() {
+        if count == 1
+            && let IndexesOf::Btrees(indexes) = &mut self.indexes
+        {
             let tuple = self.tuples[0];
             // SAFETY: a tuple of this table's type; heap_insert sets its t_self.
             unsafe {
                 pg_sys::heap_insert(raw, tuple, self.command, 0, self.bulk);
-                self.index(&[(*tuple).t_self]);
+                indexes.stored(raw, &[(*tuple).t_self]);
             }
         } else {
             self.multi_insert();
@@ -139,13 +146,16 @@ impl Appender {
             }
             self.store_slots();
             let slots = &self.slots[..count];
-            if let Some(executor) = &mut self.executor {
-                for slot in slots {
-                    executor.insert(*slot);
+            match &mut self.indexes {
+                IndexesOf::Any(executor) => {
+                    for slot in slots {
+                        executor.insert(*slot);
+                    }
                 }
-            } else {
-                let stored: Vec<_> = slots.iter().map(|slot| (**slot).tts_tid).collect();
-                self.index(&stored);
+                IndexesOf::Btrees(indexes) => {
+                    let stored: Vec<_> = slots.iter().map(|slot| (**slot).tts_tid).collect();
+                    indexes.stored(raw, &stored);
+                }
             }
             for slot in &self.slots[..count] {
                 clear(*slot);
@@ -191,18 +201,60 @@ impl Appender {
             .run(|| insert(&mut self.slots[..count], self.bulk));
     }
 
-    /// The batch's rows are stored at these positions.
-    fn index(&mut self, stored: &[pg_sys::ItemPointerData]) {
-        for entries in self.indexes.iter_mut().flatten() {
-            entries.stored(self.table.raw(), stored);
-        }
-    }
-
     /// Writes the last batch and closes the table.
     pub fn finish(mut self) {
         self.flush();
-        for entries in self.indexes.iter_mut().flatten() {
-            entries.flush(self.table.raw());
+        self.flush_entries();
+    }
+
+    fn flush_entries(&mut self) {
+        if let IndexesOf::Btrees(indexes) = &mut self.indexes {
+            indexes.flush(self.table.raw());
+        }
+    }
+
+    /// Closes the table; the rows that wait are still to be written.
+    pub fn park(mut self) -> Parked {
+        // Of rows that are stored: what is in an index is not rolled back.
+        self.flush_entries();
+        Parked {
+            table: self.table.relation().oid(),
+            tuples: std::mem::take(&mut self.tuples),
+            command: self.command,
+            _batch: std::mem::replace(&mut self.batch, Context::short_lived(c"pg_attest no batch")),
+        }
+    }
+}
+
+/// Rows of a table that is not open.
+pub struct Parked {
+    table: pg_sys::Oid,
+    tuples: Vec<pg_sys::HeapTuple>,
+    command: u32,
+    /// Holds the tuples.
+    _batch: Context,
+}
+
+impl Parked {
+    /// Writes the rows one by one; this can be done again where a subtransaction was rolled back.
+    pub fn write(&self) {
+        let table = OpenRelation::table(self.table, lock::ROW_EXCLUSIVE);
+        let mut indexes = ExecutorIndexes::open(table.raw());
+        // SAFETY: tuples of this table's type, in memory of our own; heap_insert sets all of their headers that it needs. The slot
+        // is dropped after its use.
+        unsafe {
+            let slot = pg_sys::MakeSingleTupleTableSlot(
+                (*table.raw()).rd_att,
+                &raw const pg_sys::TTSOpsHeapTuple,
+            );
+            for tuple in &self.tuples {
+                pg_sys::heap_insert(table.raw(), *tuple, self.command, 0, ptr::null_mut());
+                pg_sys::ExecStoreHeapTuple(*tuple, slot, false);
+                (*slot).tts_tid = (**tuple).t_self;
+                indexes.insert(slot);
+                pgrx::check_for_interrupts!();
+            }
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
         }
     }
 }

@@ -3,7 +3,8 @@
 //! Rules that every wrapper here keeps:
 //! - A wrapper that owns a `PostgreSQL` resource gives it back in `Drop`, except while a panic unwinds: then an ERROR
 //!   is on its way and `PostgreSQL`'s own (sub)transaction abort gives everything back.
-//! - What is cached across statements lives in a memory context of its own and holds no lock, pin or resource-owner entry.
+//! - What is cached across statements lives in a memory context of its own and holds no lock, pin or resource-owner entry. What lives as
+//!   long as a transaction (`held`) belongs to the transaction's resource owner.
 //! - Callbacks (invalidation, hooks) allocate nothing and cannot fail.
 
 // C's integers are what they are: PostgreSQL keeps counts and enums as int, sizes below 1 GB, and hands out char pointers to
@@ -28,6 +29,7 @@ mod generated_column;
 pub mod guc;
 pub mod heap;
 pub mod heap_scan;
+pub mod held;
 pub mod hooks;
 pub mod incarnation;
 pub mod index_plan;
@@ -61,7 +63,7 @@ pub mod utility_hook;
 pub mod worker;
 pub mod xact;
 
-/// Whether an ERROR is unwinding through us; `PostgreSQL` will then clean up itself.
+/// Whether an ERROR is unwinding through us, or its transaction is being rolled back; `PostgreSQL` will then clean up itself.
 fn unwinding() -> bool {
-    std::thread::panicking()
+    std::thread::panicking() || held::is_abandoning()
 }

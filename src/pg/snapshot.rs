@@ -1,6 +1,6 @@
 //! Snapshots: which transactions have ended.
 
-use super::unwinding;
+use super::{held, unwinding};
 use pgrx::pg_sys;
 use std::fmt;
 
@@ -56,8 +56,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// What is committed now, whatever the transaction's isolation.
+    /// What is committed now, whatever the transaction's isolation, and what the transaction's own commands wrote before.
     pub fn latest() -> Self {
+        held::write();
         // SAFETY: inside a transaction.
         unsafe { Self::of(pg_sys::GetLatestSnapshot()) }
     }

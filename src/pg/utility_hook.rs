@@ -1,6 +1,8 @@
-//! Commands that concern the background workers: those that need a database for themselves, and CREATE EXTENSION.
+//! Commands that are not queries: what waits is written before they run (`held`). Some concern the background workers: those that
+//! need a database for themselves, and CREATE EXTENSION.
 
 use super::cell::Backend;
+use super::held;
 use super::query::{self, Arg};
 use super::role::ActAsSuperuser;
 use super::worker::{LAUNCHER, SEALER};
@@ -11,13 +13,21 @@ use std::ffi::CStr;
 
 static PREVIOUS: Backend<Cell<pg_sys::ProcessUtility_hook_type>> = Backend::cell(None);
 
-/// Installs the hook; called once, in the postmaster, and inherited by its children.
+/// Whether there are background workers: the library was loaded by the postmaster.
+static HAS_WORKERS: Backend<Cell<bool>> = Backend::cell(false);
+
+/// Installs the hook; called once, when the library is loaded.
 pub fn init() {
     // SAFETY: at load time, in the one thread.
     unsafe {
         PREVIOUS.set(pg_sys::ProcessUtility_hook);
         pg_sys::ProcessUtility_hook = Some(process_utility);
     }
+}
+
+/// From now on commands look after the workers too; called in the postmaster, and inherited by its children.
+pub fn mind_workers() {
+    HAS_WORKERS.set(true);
 }
 
 #[pg_guard]
@@ -35,10 +45,13 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: PostgreSQL's own arguments are passed on as they came; a statement's node is read by its tag.
     unsafe {
         let node = (*statement).utilityStmt;
-        if let Some((database, needs)) = needs_for_itself(node) {
+        held::before_command((*node).type_);
+        if HAS_WORKERS.get()
+            && let Some((database, needs)) = needs_for_itself(node)
+        {
             or_raise(end_sealer(&database, &needs));
         }
-        let is_creation = creates_extension(node);
+        let is_creation = HAS_WORKERS.get() && creates_extension(node);
         match PREVIOUS.get() {
             Some(previous) => previous(
                 statement,
