@@ -163,7 +163,8 @@ END $$;
 CALL commits();
 SELECT right(seen(), 11), unindexed();
 
--- All in order, sealed and sound.
+-- All in order.
 SELECT bool_and(event_id > before) AS ascending
-FROM (SELECT event_id, lag(event_id, 1, 0::bigint) OVER (PARTITION BY xact_id ORDER BY statement_id, event_id) AS before FROM audit.audit_events) AS e;
+FROM (SELECT event_id, lag(event_id, 1, 0::bigint) OVER (PARTITION BY xact_id ORDER BY statement_id, event_id) AS before
+      FROM audit.audit_events WHERE table_oid = 't'::regclass) AS e;
 DROP SCHEMA regress_waiting CASCADE;
