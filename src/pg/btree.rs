@@ -19,8 +19,9 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use std::ptr;
 use std::rc::Rc;
 
-/// Entries wait until they are of so many rows.
-const WAITING: usize = 8192;
+/// Entries wait until they are of so many rows: some 100 bytes each. The more are sorted together, the fuller they leave the pages of
+/// an index whose order is not the statement's.
+const WAITING: usize = 131_072;
 /// So few go one by one: an image of the page and its comparison would cost more.
 const FEW: usize = 6;
 /// Where pages take few entries, so many go one by one before pages are tried again.
