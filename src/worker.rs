@@ -13,6 +13,7 @@ use crate::pg::role::ActAsSuperuser;
 use crate::pg::worker;
 use crate::retention::upkeep;
 use crate::settings;
+use crate::summaries;
 use pgrx::bgworkers::DynamicBackgroundWorker;
 use pgrx::{pg_extern, pg_guard, pg_sys};
 use std::collections::HashMap;
@@ -137,6 +138,19 @@ pub extern "C-unwind" fn pg_attest_keeper(argument: pg_sys::Datum) {
     worker::exit();
 }
 
+/// Summarises what is sealed, a short round at a time; for so long at most, for sealing comes first.
+fn summarize() {
+    const LONGEST: Duration = Duration::from_millis(500);
+    let started = Instant::now();
+    let round = || {
+        worker::transaction("summarising", || {
+            let _superuser = ActAsSuperuser::new();
+            object_lock::extension().is_some() && or_raise(summaries::round_in_worker())
+        })
+    };
+    while round() && started.elapsed() < LONGEST {}
+}
+
 /// The sealer of one database: seals, waits, and seals again.
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -170,6 +184,7 @@ pub extern "C-unwind" fn pg_attest_sealer(argument: pg_sys::Datum) {
         if !goes_on {
             worker::exit();
         }
+        summarize();
         if upkeep.looks()
             && worker::transaction("looking at the upkeep", || or_raise(upkeep.is_due()))
         {
