@@ -79,7 +79,8 @@ $$;
 COMMENT ON FUNCTION audit.event_values IS 'Part of audit.events: the filters that are summarised, each with the values of which one must hold';
 
 CREATE FUNCTION audit.leading_filter(given jsonb, upper_id bigint) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_bitmapscan = off SET enable_sort = off AS $$
     SELECT filter.key
     FROM jsonb_each(given) AS filter
     CROSS JOIN LATERAL (
@@ -96,45 +97,70 @@ COMMENT ON FUNCTION audit.leading_filter IS 'Part of audit.events: of several fi
 CREATE FUNCTION audit.next_ranges(
     given jsonb, since timestamptz, until timestamptz, upper_id bigint, before_id bigint, wanted bigint,
     OUT first_ids bigint[], OUT last_ids bigint[], OUT ids bigint[], OUT occurred_from timestamptz, OUT occurred_to timestamptz, OUT lowest_id bigint)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- Few rows from the end of an index, whatever the statistics say.
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off SET jit = off
+AS $$
 DECLARE
-    leading CONSTANT text := CASE WHEN given <> '{}' THEN audit.leading_filter(given, upper_id) END;
-    others CONSTANT text := (
-        SELECT string_agg(format(
-            ' AND EXISTS (SELECT FROM audit.range_values o WHERE o.filter = %1$L
-                          AND o.value = ANY (ARRAY(SELECT jsonb_array_elements_text($1 -> %1$L))) AND o.last_id = r.last_id)', other), '')
-        FROM jsonb_object_keys(given) AS other WHERE other <> leading);
+    filters CONSTANT text[] := ARRAY(SELECT jsonb_object_keys(given));
+    leader CONSTANT text := CASE WHEN cardinality(filters) > 1 THEN audit.leading_filter(given, upper_id) ELSE filters[1] END;
+    others text := '';
+    part record;
+    rows_read bigint := 0;
+    expected bigint := 0;
+    is_whole boolean;
+    range_first bigint;
+    range_ids bigint[];
 BEGIN
-    -- Of each value of the leading filter the next ranges; all of them only down to where none is cut off. An event counts as found
-    -- where nothing else can keep it off the page.
-    EXECUTE format($query$
-        WITH found AS MATERIALIZED (
-            SELECT g.value, one.*
-            FROM (%1$s) AS g (value)
-            CROSS JOIN LATERAL (
-                SELECT r.first_id, r.last_id, r.occurred_from, r.occurred_to, %2$s
-                FROM %3$s AND r.last_id <= $4 AND r.occurred_to >= $2 AND r.occurred_from < $3%4$s
-                ORDER BY r.last_id DESC LIMIT $6 + 2) AS one
-        ), reached AS (
-            SELECT max(cut.lowest) AS lowest
-            FROM (SELECT min(last_id) AS lowest FROM found GROUP BY value HAVING count(*) = $6 + 2) AS cut
-        ), portion AS MATERIALIZED (
-            SELECT found.*, bool_or(found.ids IS NULL) OVER (PARTITION BY found.last_id) AS is_whole,
-                   coalesce(sum(CASE WHEN found.last_id < $5 AND found.occurred_from >= $2 AND found.occurred_to < $3 THEN found.events END)
-                            OVER (ORDER BY found.last_id DESC GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS above
-            FROM found, reached WHERE found.last_id >= reached.lowest OR reached.lowest IS NULL
-        )
-        SELECT array_agg(DISTINCT first_id) FILTER (WHERE is_whole), array_agg(DISTINCT last_id) FILTER (WHERE is_whole),
-               ARRAY(SELECT id FROM portion, unnest(ids) AS id WHERE above < $6 AND NOT is_whole AND id < $5),
-               min(occurred_from), max(occurred_to), min(last_id)
-        FROM portion WHERE above < $6$query$,
-        CASE WHEN leading IS NULL THEN 'VALUES ('''')' ELSE format('SELECT jsonb_array_elements_text($1 -> %L)', leading) END,
-        CASE WHEN leading IS NULL THEN 'r.events, NULL::bigint[] AS ids' ELSE 'v.events, v.ids' END,
-        CASE WHEN leading IS NULL THEN 'audit.event_ranges r WHERE true'
-             ELSE format('audit.range_values v JOIN audit.event_ranges r ON r.last_id = v.last_id AND v.filter = %L AND v.value = g.value AND v.last_id <= $4 WHERE true', leading) END,
+    IF cardinality(filters) > 1 THEN
+        others := (SELECT string_agg(format(
+            ' AND EXISTS (SELECT FROM audit.range_values o WHERE o.filter = %1$L AND o.last_id = r.last_id
+                          AND o.value = ANY (ARRAY(SELECT jsonb_array_elements_text($1 -> %1$L))))', other), '')
+            FROM unnest(filters) AS other WHERE other <> leader);
+    END IF;
+    FOR part IN EXECUTE format(
+        'SELECT found.* FROM (SELECT jsonb_array_elements_text($1 -> %1$L)%2$s) AS g (value)
+         CROSS JOIN LATERAL (
+             SELECT r.first_id, r.last_id, r.occurred_from, r.occurred_to, %3$s AND r.occurred_to >= $2 AND r.occurred_from < $3%4$s
+             ORDER BY r.last_id DESC LIMIT $5) AS found
+         ORDER BY found.last_id DESC LIMIT $5',
+        coalesce(leader, ''), CASE WHEN leader IS NULL THEN ' UNION ALL SELECT NULL' END,
+        CASE WHEN leader IS NULL THEN 'r.events, NULL::bigint[] AS ids FROM audit.event_ranges r WHERE r.last_id <= $4'
+             ELSE format('v.events, v.ids FROM audit.range_values v JOIN audit.event_ranges r ON r.last_id = v.last_id
+                          WHERE v.filter = %L AND v.value = g.value AND v.last_id <= $4', leader) END,
         others)
-    INTO first_ids, last_ids, ids, occurred_from, occurred_to, lowest_id
-    USING given, coalesce(since, '-infinity'), coalesce(until, 'infinity'), upper_id, before_id, wanted;
+        USING given, coalesce(since, '-infinity'), coalesce(until, 'infinity'), upper_id, wanted + 1
+    LOOP
+        rows_read := rows_read + 1;
+        IF part.last_id IS DISTINCT FROM lowest_id THEN
+            EXIT WHEN expected >= wanted;
+            IF is_whole THEN
+                first_ids := first_ids || range_first;
+                last_ids := last_ids || lowest_id;
+            ELSE
+                ids := ids || range_ids;
+            END IF;
+            lowest_id := part.last_id;
+            range_first := part.first_id;
+            range_ids := NULL;
+            is_whole := false;
+        END IF;
+        is_whole := is_whole OR part.ids IS NULL;
+        range_ids := range_ids || part.ids;
+        occurred_from := least(occurred_from, part.occurred_from);
+        occurred_to := greatest(occurred_to, part.occurred_to);
+        -- Where neither before_id nor the period cuts the range, all its events count.
+        IF part.last_id < before_id AND part.occurred_from >= coalesce(since, '-infinity') AND part.occurred_to < coalesce(until, 'infinity') THEN
+            expected := expected + part.events;
+        END IF;
+    END LOOP;
+    -- Of the last range there may be more values than were read.
+    IF is_whole OR rows_read > wanted THEN
+        first_ids := first_ids || range_first;
+        last_ids := last_ids || lowest_id;
+    ELSE
+        ids := ids || range_ids;
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION audit.next_ranges IS 'Part of audit.events: the next ranges, up to upper_id, that have events with given values, so many that they have as many as are wanted: whole ones, and ids of those that have few; lowest_id is the last of them, NULL where there are none';
@@ -160,7 +186,8 @@ DECLARE
     summarized_to CONSTANT bigint := coalesce((SELECT max(last_id) FROM audit.event_ranges), -9223372036854775808);
     upper_id bigint := summarized_to;
     missing integer := page_size;
-    wanted bigint := page_size;
+    -- Of events with the leading filter the other conditions let few through: ever more are looked at.
+    wanted bigint := CASE WHEN (SELECT count(*) > 1 FROM jsonb_object_keys(given)) THEN 4 * page_size ELSE page_size END;
     next record;
     found bigint;
 BEGIN
@@ -196,24 +223,25 @@ BEGIN
     WHILE missing > 0 LOOP
         next := audit.next_ranges(given, since, until, upper_id, before, wanted);
         EXIT WHEN next.lowest_id IS NULL;
-        RETURN QUERY EXECUTE
-            'SELECT page.* FROM ('
-            || CASE WHEN next.first_ids IS NOT NULL THEN
-               'SELECT e.* FROM ROWS FROM (unnest($6), unnest($7)) AS r (first_id, last_id)
-                CROSS JOIN LATERAL (
-                    SELECT e.* FROM audit.audit_events e
-                    WHERE e.event_id >= r.first_id AND e.event_id <= r.last_id AND e.event_id < $2
-                      AND e.occurred_at >= $9 AND e.occurred_at <= $10 AND ' || conditions || ' ORDER BY e.event_id DESC LIMIT $3) AS e' ELSE '' END
-            || CASE WHEN next.first_ids IS NOT NULL AND next.ids <> '{}' THEN ' UNION ALL ' ELSE '' END
-            || CASE WHEN next.ids <> '{}' THEN
-               'SELECT e.* FROM audit.audit_events e
-                WHERE e.event_id = ANY ($8) AND e.occurred_at >= $9 AND e.occurred_at <= $10 AND ' || conditions ELSE '' END
-            || ') AS page ORDER BY page.event_id DESC LIMIT $3'
-            USING filters, before, missing, since, until, next.first_ids, next.last_ids, next.ids, next.occurred_from, next.occurred_to;
-        GET DIAGNOSTICS found = ROW_COUNT;
-        missing := missing - found;
+        IF next.first_ids IS NOT NULL OR next.ids IS NOT NULL THEN
+            RETURN QUERY EXECUTE concat(
+                'SELECT page.* FROM (',
+                CASE WHEN next.first_ids IS NOT NULL THEN
+                'SELECT e.* FROM ROWS FROM (unnest($6), unnest($7)) AS r (first_id, last_id)
+                 CROSS JOIN LATERAL (
+                     SELECT e.* FROM audit.audit_events e
+                     WHERE e.event_id >= r.first_id AND e.event_id <= r.last_id AND e.event_id < $2
+                       AND e.occurred_at >= $9 AND e.occurred_at <= $10 AND ' || conditions || ' ORDER BY e.event_id DESC LIMIT $3) AS e' END,
+                CASE WHEN next.first_ids IS NOT NULL AND next.ids IS NOT NULL THEN ' UNION ALL ' END,
+                CASE WHEN next.ids IS NOT NULL THEN
+                'SELECT e.* FROM audit.audit_events e
+                 WHERE e.event_id = ANY ($8) AND e.event_id < $2 AND e.occurred_at >= $9 AND e.occurred_at <= $10 AND ' || conditions END,
+                ') AS page ORDER BY page.event_id DESC LIMIT $3')
+                USING filters, before, missing, since, until, next.first_ids, next.last_ids, next.ids, next.occurred_from, next.occurred_to;
+            GET DIAGNOSTICS found = ROW_COUNT;
+            missing := missing - found;
+        END IF;
         upper_id := next.lowest_id - 1;
-        -- The other conditions let few through.
         wanted := wanted * 4;
     END LOOP;
 END
@@ -239,10 +267,10 @@ DECLARE
     below bigint;
 BEGIN
     IF NOT filters ?| ARRAY['row_key', 'request_id', 'process_id', 'session_id', 'entity_id'] AND summarized_to IS NOT NULL THEN
-        next := audit.next_ranges(given, since, until, summarized_to, highest, highest - 2);
+        next := audit.next_ranges(given, since, until, summarized_to, highest, highest - 1);
     END IF;
     -- To read most of the log by ranges takes longer than to read it all.
-    IF next IS NULL OR cardinality(next.last_ids) > (SELECT count(*) FROM audit.event_ranges) / 8 THEN
+    IF next IS NULL OR coalesce(cardinality(next.last_ids), 0) > (SELECT count(*) FROM audit.event_ranges) / 8 THEN
         EXECUTE 'SELECT count(*) FROM audit.audit_events e WHERE ' || conditions INTO above USING filters, NULL::bigint, NULL::integer, since, until;
         RETURN above;
     END IF;
