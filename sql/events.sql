@@ -248,6 +248,27 @@ END
 $$;
 COMMENT ON FUNCTION audit.events IS 'A page of events, newest first: those before before_id, the last page''s lowest event_id. All filters given must hold; of arrays, one element. search looks for its text, whatever its case, in description, entity_name and action. since is included, until is not';
 
+CREATE FUNCTION audit.events_having(given jsonb, since timestamptz, until timestamptz) RETURNS SETOF audit.audit_events
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    highest CONSTANT bigint := 9223372036854775807;
+    summarized_to CONSTANT bigint := coalesce((SELECT max(last_id) FROM audit.event_ranges), -9223372036854775808);
+    found CONSTANT record := audit.next_ranges(given, since, until, summarized_to, highest, highest - 1);
+BEGIN
+    RETURN QUERY
+        SELECT e.* FROM audit.audit_events e
+        WHERE e.event_id > summarized_to AND e.occurred_at >= since AND e.occurred_at < until
+        UNION ALL
+        SELECT e.* FROM audit.audit_events e
+        WHERE e.event_id = ANY (found.ids) AND e.occurred_at >= since AND e.occurred_at < until
+        UNION ALL
+        SELECT e.* FROM ROWS FROM (unnest(found.first_ids), unnest(found.last_ids)) AS r (first_id, last_id)
+        JOIN audit.audit_events e ON e.event_id >= r.first_id AND e.event_id <= r.last_id
+        WHERE e.occurred_at >= since AND e.occurred_at < until;
+END
+$$;
+COMMENT ON FUNCTION audit.events_having IS 'Those events of a period among which all are that have given values, of what is summarised: their ranges, and what no range covers yet';
+
 CREATE FUNCTION audit.count_events(
     category text[] DEFAULT NULL, severity text[] DEFAULT NULL, action text[] DEFAULT NULL, operation audit.operation[] DEFAULT NULL,
     app_user_id text DEFAULT NULL, session_user_name text DEFAULT NULL, entity_type text DEFAULT NULL, entity_id text DEFAULT NULL,

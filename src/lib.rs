@@ -70,7 +70,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/reports.sql",
     name = "reports",
-    requires = ["status"]
+    requires = ["status", "events"]
 );
 extension_sql_file!(
     "../sql/archived_events.sql",

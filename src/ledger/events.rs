@@ -99,13 +99,7 @@ impl Events {
     }
 
     /// The next ids of events after `after`, up to `to`: so many, in order.
-    pub fn next_ids(
-        &self,
-        snapshot: &Snapshot,
-        after: i64,
-        to: i64,
-        wanted: usize,
-    ) -> Result<Vec<i64>> {
+    pub fn next_ids(&self, snapshot: &Snapshot, after: i64, to: i64, wanted: usize) -> Vec<i64> {
         let from = after.saturating_add(1);
         let first = |partition: &Partition| {
             let mut scan = partition.scan(snapshot, from, to);
@@ -133,7 +127,7 @@ impl Events {
                 to = ids.last().copied().unwrap_or(to);
             }
         }
-        Ok(ids)
+        ids
     }
 
     /// The event of this id.

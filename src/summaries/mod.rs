@@ -26,7 +26,7 @@ use range::Range;
 use std::cell::Cell;
 
 /// Events of a range. A page reads a few ranges; a range is a row per value.
-const RANGE: i64 = 2048;
+const RANGE: u32 = 2048;
 /// Ranges that one round makes: some 20 milliseconds.
 const PORTION: i64 = 8;
 
@@ -78,7 +78,7 @@ fn make(most: i64) -> Result<(i64, i64)> {
     let before = before.unwrap_or(i64::MIN);
     // There are no more events than ids.
     let settled = ledger::settled(&Snapshot::latest())?;
-    if settled.saturating_sub(before) < RANGE {
+    if settled.saturating_sub(before) < i64::from(RANGE) {
         return Ok((0, 0));
     }
     let Ok(events) = Events::open() else {
@@ -86,8 +86,8 @@ fn make(most: i64) -> Result<(i64, i64)> {
         return Ok((0, 0));
     };
     let snapshot = Snapshot::latest();
-    let wanted = usize::try_from(most * RANGE).unwrap_or(usize::MAX);
-    let ids = events.next_ids(&snapshot, before, settled, wanted)?;
+    let wanted = usize::try_from(most * i64::from(RANGE)).unwrap_or(usize::MAX);
+    let ids = events.next_ids(&snapshot, before, settled, wanted);
     let ranges = ids
         .chunks_exact(RANGE as usize)
         .map(|ids| Range::read(&events, &snapshot, (ids[0], ids[ids.len() - 1])))
@@ -128,7 +128,7 @@ fn again(most: i64) -> Result<(i64, i64)> {
         )?;
     }
     let (_, summarized) = write(&ranges)?;
-    Ok((stale.len() as i64, summarized))
+    Ok((stale.len().try_into().unwrap_or(i64::MAX), summarized))
 }
 
 /// Writes ranges, but for those that have no event left; gives how many they are, and how many events they have.

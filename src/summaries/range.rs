@@ -41,7 +41,7 @@ pub struct Range {
 /// The events that have a value.
 #[derive(Default)]
 struct Having {
-    events: i64,
+    events: usize,
     /// The first ones.
     ids: Vec<i64>,
 }
@@ -55,7 +55,7 @@ impl Having {
     }
 
     fn to_json(&self, filter: &str, value: &str) -> Json {
-        let is_whole = self.ids.len() as i64 == self.events;
+        let is_whole = self.ids.len() == self.events;
         json!({
             "filter": filter,
             "value": value,
