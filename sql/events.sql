@@ -287,11 +287,10 @@ DECLARE
     above bigint;
     below bigint;
 BEGIN
-    IF NOT filters ?| ARRAY['row_key', 'request_id', 'process_id', 'session_id', 'entity_id'] AND summarized_to IS NOT NULL THEN
-        next := audit.next_ranges(given, since, until, summarized_to, highest, highest - 1);
-    END IF;
-    -- To read most of the log by ranges takes longer than to read it all.
-    IF next IS NULL OR coalesce(cardinality(next.last_ids), 0) > (SELECT count(*) FROM audit.event_ranges) / 8 THEN
+    next := audit.next_ranges(given, since, until, summarized_to, highest, highest - 1);
+    -- A group has an index; and to read most of the log by ranges takes longer than to read it all.
+    IF filters ?| ARRAY['row_key', 'request_id', 'process_id', 'session_id', 'entity_id'] OR summarized_to IS NULL
+       OR coalesce(cardinality(next.last_ids), 0) > (SELECT count(*) FROM audit.event_ranges) / 8 THEN
         EXECUTE 'SELECT count(*) FROM audit.audit_events e WHERE ' || conditions INTO above USING filters, NULL::bigint, NULL::integer, since, until;
         RETURN above;
     END IF;

@@ -66,7 +66,8 @@ fn round(most: i64, wait: bool) -> Result<(i64, i64)> {
     if !exclusively(wait) || !ledger::no_restore_runs() {
         return Ok((0, 0));
     }
-    // What this transaction itself wrote before.
+    // What this transaction itself wrote before; it may write events by SQL again.
+    FORGOTTEN.set((0, 0));
     xact::command_counter_increment();
     let made = make(most)?;
     if made.0 > 0 { Ok(made) } else { again(most) }
