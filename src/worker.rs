@@ -138,17 +138,21 @@ pub extern "C-unwind" fn pg_attest_keeper(argument: pg_sys::Datum) {
     worker::exit();
 }
 
-/// Summarises what is sealed, a short round at a time; for so long at most, for sealing comes first.
-fn summarize() {
-    const LONGEST: Duration = Duration::from_millis(500);
+/// Summarises what is sealed, round by round, but not for long: sealing comes first. Whether there is more.
+fn summarize() -> bool {
+    const LONGEST: Duration = Duration::from_millis(250);
     let started = Instant::now();
-    let round = || {
-        worker::transaction("summarising", || {
-            let _superuser = ActAsSuperuser::new();
-            object_lock::extension().is_some() && or_raise(summaries::round_in_worker())
-        })
-    };
-    while round() && started.elapsed() < LONGEST {}
+    loop {
+        let more = worker::transaction("summarising", || {
+            object_lock::extension().is_some() && {
+                let _superuser = ActAsSuperuser::new();
+                or_raise(summaries::round_in_worker())
+            }
+        });
+        if !more || started.elapsed() >= LONGEST {
+            return more;
+        }
+    }
 }
 
 /// The sealer of one database: seals, waits, and seals again.
@@ -172,19 +176,24 @@ pub extern "C-unwind" fn pg_attest_sealer(argument: pg_sys::Datum) {
         worker::exit();
     };
     let mut upkeep = upkeep::Clock::new();
+    let mut summarized: Option<Instant> = None;
     loop {
         let interval = settings::SEAL_INTERVAL.get();
+        let mut sealed = false;
         let goes_on = worker::transaction("sealing", || {
             let goes_on = object_lock::extension() == Some(extension);
             if goes_on && interval > 0 {
-                or_raise(seal::pass_in_worker());
+                sealed = or_raise(seal::pass_in_worker());
             }
             goes_on
         });
         if !goes_on {
             worker::exit();
         }
-        summarize();
+        // Where nothing was sealed, there is more to do only since transactions have ended.
+        if sealed || summarized.is_none_or(|last| last.elapsed() >= LOOK) {
+            summarized = (!summarize()).then(Instant::now);
+        }
         if upkeep.looks()
             && worker::transaction("looking at the upkeep", || or_raise(upkeep.is_due()))
         {
