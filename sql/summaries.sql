@@ -9,6 +9,7 @@ CREATE TABLE audit.event_ranges (
     occurred_from timestamptz NOT NULL,
     occurred_to   timestamptz NOT NULL
 ) USING heap;
+CREATE INDEX event_ranges_stale_idx ON audit.event_ranges (last_id) WHERE is_stale;
 COMMENT ON TABLE audit.event_ranges IS 'The log in ranges of event ids that are summarised: no event that comes later has an id up to the last one''s';
 COMMENT ON COLUMN audit.event_ranges.last_id IS 'Its highest event id';
 COMMENT ON COLUMN audit.event_ranges.first_id IS 'Its lowest event id';
