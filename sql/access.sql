@@ -14,7 +14,8 @@ DECLARE
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',
             'GRANT SELECT ON audit.activity, audit.sign_offs, audit.record_version, audit.logged_actions TO %I',
             'GRANT EXECUTE ON FUNCTION audit.recent_activity, audit.report_changes, audit.report_reasons, audit.report_privileged, audit.report_ddl, audit.report_access_health, audit.check_period TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.events, audit.count_events, audit.event_filters, audit.event_conditions, audit.event_driver TO %I',
+            'GRANT SELECT ON audit.event_ranges, audit.range_values TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.events, audit.count_events, audit.event_filters, audit.event_conditions, audit.event_values, audit.leading_filter, audit.next_ranges, audit.events_between, audit.events_having TO %I',
             'GRANT SELECT ON audit.retention_policies, audit.holds, audit.archives, audit.log_partitions, audit.cleanups TO %I',
             'GRANT SELECT ON audit.installation, audit.holds_in_force TO %I',
             'GRANT EXECUTE ON FUNCTION audit.table_now, audit.oid_floor, audit.retention_report(), audit.partition_rows, audit.retention_groups, audit.hold_covers(), audit.row_keys, audit.table_oids TO %I',
@@ -36,7 +37,7 @@ DECLARE
         WHEN 'reviewer' THEN ARRAY[
             'GRANT EXECUTE ON FUNCTION audit.sign_off, audit.sign_off_with TO %I']
         WHEN 'admin' THEN ARRAY[
-            'GRANT EXECUTE ON FUNCTION audit.attach, audit.attach_with, audit.detach, audit.attach_schema, audit.attach_schema_with, audit.detach_schema, audit.maintain(), audit.seal() TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.attach, audit.attach_with, audit.detach, audit.attach_schema, audit.attach_schema_with, audit.detach_schema, audit.maintain(), audit.summarize_events, audit.seal() TO %I',
             'GRANT EXECUTE ON FUNCTION audit.set_retention, audit.drop_retention, audit.hold, audit.hold_with, audit.period_text, audit.release_hold, audit.apply_retention, audit.prune_batch, audit.clear, audit.erase, audit.wipe_free_space, audit.record_archive, audit.attach_cleanup, audit.detach_cleanup TO %I',
             'GRANT EXECUTE ON PROCEDURE audit.prune TO %I']
     END;

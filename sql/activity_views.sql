@@ -54,8 +54,24 @@ COMMENT ON FUNCTION audit.recent_activity IS 'The last n events, newest first, a
 CREATE VIEW audit.my_activity WITH (security_barrier) AS
 SELECT a.event_id, a.occurred_at, a.operation, a.category, a.severity, a.action, a.subject, a.subject_id, a.summary, a.reason,
        a.tenant_id, a.session_id, a.request_id
-FROM audit.activity a
-WHERE a.app_user_id = nullif(pg_catalog.current_setting('audit.app_user_id', true), '');
+FROM (SELECT nullif(pg_catalog.current_setting('audit.app_user_id', true), '')) AS me (app_user_id)
+CROSS JOIN LATERAL (
+    -- Where the summaries say that the user's events are, and behind them. One after the other: none is worth reading the whole log.
+    SELECT id AS first_id, id AS last_id, r.occurred_from, r.occurred_to
+    FROM audit.range_values v JOIN audit.event_ranges r ON r.last_id = v.last_id CROSS JOIN LATERAL pg_catalog.unnest(v.ids) AS id
+    WHERE v.filter = 'app_user_id' AND v.value = me.app_user_id
+    UNION ALL
+    SELECT r.first_id, r.last_id, r.occurred_from, r.occurred_to
+    FROM audit.range_values v JOIN audit.event_ranges r ON r.last_id = v.last_id
+    WHERE v.filter = 'app_user_id' AND v.value = me.app_user_id AND v.ids IS NULL
+    UNION ALL
+    SELECT coalesce(pg_catalog.max(r.last_id) + 1, -9223372036854775808), 9223372036854775807, '-infinity', 'infinity'
+    FROM audit.event_ranges r) AS part
+CROSS JOIN LATERAL (
+    SELECT a.* FROM audit.activity a
+    WHERE a.event_id >= part.first_id AND a.event_id <= part.last_id
+      AND a.occurred_at >= part.occurred_from AND a.occurred_at <= part.occurred_to AND a.app_user_id = me.app_user_id
+    OFFSET 0) AS a;
 COMMENT ON VIEW audit.my_activity IS 'What the application user of the context (audit.app_user_id) did; nothing where none is set. The application sets it: the view separates its users as far as the application can be trusted';
 COMMENT ON COLUMN audit.my_activity.event_id IS 'The event';
 COMMENT ON COLUMN audit.my_activity.occurred_at IS 'Start of the transaction';

@@ -9,8 +9,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     -- Buckets begin at fixed times, those of weeks on Mondays: whoever asks again gets the same ones.
     WITH period AS NOT MATERIALIZED (
         SELECT date_bin(bucket, e.occurred_at, '2001-01-01 00:00:00+00') AS at, e.*
-        FROM audit.audit_events e
-        WHERE e.occurred_at >= since AND e.occurred_at < until
+        FROM audit.events_between(since, until) e
     ), request AS (
         -- As audit.log_request writes it; a session's audit.context may put anything in its place.
         SELECT at, context #>> '{request,provider}' AS provider,

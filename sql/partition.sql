@@ -6,15 +6,7 @@ CREATE INDEX ON audit.{name} (table_oid, old_row_key) WHERE old_row_key IS NOT N
 CREATE INDEX ON audit.{name} (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX ON audit.{name} (process_id) WHERE process_id IS NOT NULL;
 CREATE INDEX ON audit.{name} (session_id) WHERE session_id IS NOT NULL;
-CREATE INDEX ON audit.{name} (app_user_id, event_id) WHERE app_user_id IS NOT NULL;
-CREATE INDEX ON audit.{name} (tenant_id, event_id) WHERE tenant_id IS NOT NULL;
-CREATE INDEX ON audit.{name} (occurred_at);
-CREATE INDEX ON audit.{name} (operation, session_user_name);
-CREATE INDEX ON audit.{name} (operation, event_id) WHERE action IS NOT NULL;
-CREATE INDEX ON audit.{name} (action, event_id) WHERE action IS NOT NULL;
-CREATE INDEX ON audit.{name} (category, event_id) WHERE category IS NOT NULL;
-CREATE INDEX ON audit.{name} (severity, event_id) WHERE severity IS NOT NULL;
-CREATE INDEX ON audit.{name} (entity_type, event_id) WHERE entity_type IS NOT NULL;
+CREATE INDEX ON audit.{name} (action) WHERE action IS NOT NULL;
 CREATE INDEX ON audit.{name} (entity_id, event_id) WHERE entity_id IS NOT NULL;
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON audit.{name} FOR EACH STATEMENT EXECUTE FUNCTION audit.guard();
 ALTER TABLE audit.{name} ENABLE ALWAYS TRIGGER refuse_truncate;

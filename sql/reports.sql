@@ -31,12 +31,12 @@ BEGIN
         SELECT grouped.name, count(*) FILTER (WHERE e.operation = 'insert'), count(*) FILTER (WHERE e.operation = 'update'),
                count(*) FILTER (WHERE e.operation = 'delete'), count(*) FILTER (WHERE e.operation = 'truncate'),
                count(DISTINCT coalesce(e.app_user_id, e.session_user_name)), min(e.occurred_at), max(e.occurred_at)
-        FROM audit.audit_events e
+        FROM audit.events_between(since, until) e
         CROSS JOIN LATERAL (SELECT CASE group_by
             WHEN 'user' THEN coalesce(e.app_user_id, e.session_user_name)
             WHEN 'table' THEN format('%I.%I', e.schema_name, e.table_name)
             ELSE to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END) AS grouped (name)
-        WHERE e.occurred_at >= since AND e.occurred_at < until AND e.operation IN ('insert', 'update', 'delete', 'truncate')
+        WHERE e.operation IN ('insert', 'update', 'delete', 'truncate')
         GROUP BY grouped.name ORDER BY grouped.name COLLATE "C";
 END
 $$;
@@ -51,10 +51,9 @@ BEGIN
     RETURN QUERY
         SELECT format('%I.%I', e.schema_name, e.table_name), coalesce(e.app_user_id, e.session_user_name), count(*),
                count(*) FILTER (WHERE has.no_reason), max(e.event_id) FILTER (WHERE has.no_reason), max(e.occurred_at) FILTER (WHERE has.no_reason)
-        FROM audit.audit_events e
+        FROM audit.events_between(since, until) e
         CROSS JOIN LATERAL (SELECT coalesce(btrim(e.reason), '') = '') AS has (no_reason)
-        WHERE e.occurred_at >= since AND e.occurred_at < until
-          AND e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
+        WHERE e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
         GROUP BY 1, 2 HAVING bool_or(has.no_reason) ORDER BY 4 DESC, 1, 2;
 END
 $$;
@@ -75,9 +74,8 @@ BEGIN
                    EXISTS (SELECT FROM pg_roles r WHERE r.rolname IN (e.session_user_name, e.effective_role) AND r.rolsuper) AS by_superuser,
                    EXISTS (SELECT FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = e.table_oid AND r.rolname = e.effective_role) AS by_owner,
                    count(*) AS changes, min(e.occurred_at) AS first_at, max(e.occurred_at) AS last_at
-            FROM audit.audit_events e
-            WHERE e.occurred_at >= since AND e.occurred_at < until
-              AND e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
+            FROM audit.events_between(since, until) e
+            WHERE e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
             GROUP BY e.session_user_name, e.effective_role, e.schema_name, e.table_name, e.table_oid, e.app_user_id IS NULL
         ) AS g
         WHERE g.by_superuser OR g.by_owner OR g.outside_application
@@ -96,9 +94,8 @@ BEGIN
         SELECT e.event_id, e.occurred_at, e.session_user_name, e.app_user_id, e.action,
                CASE WHEN e.table_name IS NOT NULL THEN format('%I.%I', e.schema_name, e.table_name) END,
                e.context ->> 'command', e.reason
-        FROM audit.audit_events e
-        WHERE e.occurred_at >= since AND e.occurred_at < until
-          AND e.operation IN ('ddl', 'system') AND e.action IS NOT NULL
+        FROM audit.events_having('{"operation": ["ddl", "system"]}', since, until) e
+        WHERE e.operation IN ('ddl', 'system') AND e.action IS NOT NULL
         ORDER BY e.event_id;
 END
 $$;

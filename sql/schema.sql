@@ -110,15 +110,7 @@ CREATE INDEX audit_events_default_old_row_idx ON audit.audit_events_default (tab
 CREATE INDEX audit_events_default_request_idx ON audit.audit_events_default (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX audit_events_default_process_idx ON audit.audit_events_default (process_id) WHERE process_id IS NOT NULL;
 CREATE INDEX audit_events_default_session_idx ON audit.audit_events_default (session_id) WHERE session_id IS NOT NULL;
-CREATE INDEX audit_events_default_user_idx ON audit.audit_events_default (app_user_id, event_id) WHERE app_user_id IS NOT NULL;
-CREATE INDEX audit_events_default_tenant_idx ON audit.audit_events_default (tenant_id, event_id) WHERE tenant_id IS NOT NULL;
-CREATE INDEX audit_events_default_when_idx ON audit.audit_events_default (occurred_at);
-CREATE INDEX audit_events_default_who_idx ON audit.audit_events_default (operation, session_user_name);
-CREATE INDEX audit_events_default_told_idx ON audit.audit_events_default (operation, event_id) WHERE action IS NOT NULL;
-CREATE INDEX audit_events_default_action_idx ON audit.audit_events_default (action, event_id) WHERE action IS NOT NULL;
-CREATE INDEX audit_events_default_category_idx ON audit.audit_events_default (category, event_id) WHERE category IS NOT NULL;
-CREATE INDEX audit_events_default_severity_idx ON audit.audit_events_default (severity, event_id) WHERE severity IS NOT NULL;
-CREATE INDEX audit_events_default_entity_type_idx ON audit.audit_events_default (entity_type, event_id) WHERE entity_type IS NOT NULL;
+CREATE INDEX audit_events_default_action_idx ON audit.audit_events_default (action) WHERE action IS NOT NULL;
 CREATE INDEX audit_events_default_entity_idx ON audit.audit_events_default (entity_id, event_id) WHERE entity_id IS NOT NULL;
 
 CREATE TABLE audit.attachment (

@@ -8,7 +8,6 @@ SELECT pg_catalog.count(*),
        (SELECT pg_catalog.jsonb_agg(pg_catalog.format('%I.%I', n.nspname, c.relname) ORDER BY n.nspname, c.relname)
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid = ANY (ARRAY(SELECT pg_catalog.jsonb_array_elements_text($3::pg_catalog.jsonb)::pg_catalog.oid)))
-FROM audit.audit_events e
-WHERE e.occurred_at >= $1::pg_catalog.timestamptz AND e.occurred_at < $2::pg_catalog.timestamptz
-  AND e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
+FROM audit.events_between($1::pg_catalog.timestamptz, $2::pg_catalog.timestamptz) e
+WHERE e.operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')
   AND ($3 = '[]' OR e.table_oid = ANY (ARRAY(SELECT pg_catalog.jsonb_array_elements_text($3::pg_catalog.jsonb)::pg_catalog.oid)));

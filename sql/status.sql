@@ -23,7 +23,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
           SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'audit.audit_events'::regclass
           UNION ALL
           SELECT unnest(ARRAY['audit.installation', 'audit.epochs', 'audit.checkpoints', 'audit.tiles', 'audit.tree_edge',
-                              'audit.checkpoint_signatures', 'audit.checkpoint_timestamps']::regclass[])) AS log (relation)
+                              'audit.checkpoint_signatures', 'audit.checkpoint_timestamps', 'audit.event_ranges', 'audit.range_values']::regclass[])) AS log (relation)
     CROSS JOIN (VALUES ('refuse_write'), ('refuse_truncate')) AS guard (name)
     WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = log.relation AND tgname = guard.name
                       AND tgfoid = 'audit.guard()'::regprocedure AND tgenabled = 'A')
@@ -51,6 +51,13 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'sealer', sealer_state, sealer_state <> 'stopped',
            CASE WHEN sealer_state = 'stopped' THEN 'It is started again within a minute; the server''s log tells why it stopped' END
     FROM audit.sealer_state()
+    UNION ALL
+    SELECT 'events not summarised', waiting.events::text || CASE WHEN waiting.events > 100000 THEN ' or more' ELSE '' END, waiting.events <= 100000,
+           CASE WHEN waiting.events > 100000
+                THEN 'Pages of them are slow: SELECT * FROM audit.maintain(); summarises what is sealed and has no transaction open beneath it, the background worker does so by itself' END
+    FROM (SELECT count(*) AS events FROM (
+              SELECT FROM audit.audit_events
+              WHERE event_id > (SELECT coalesce(max(last_id), -9223372036854775808) FROM audit.event_ranges) LIMIT 100001) AS few) AS waiting
     UNION ALL
     SELECT 'last checkpoint', (SELECT format('epoch %s, tree size %s, %s', epoch, tree_size, sealed_at)
                                FROM audit.checkpoints ORDER BY epoch DESC, tree_size DESC LIMIT 1), true, NULL

@@ -9,6 +9,7 @@
 //! - `capture`: from a statement to its events, on the user's hot path
 //! - `ledger`: committed events sealed in a Merkle tree; proofs and verification
 //! - `retention`: how long events stay: policies, holds, prunes, erasures
+//! - `summaries`: what pages of events are found by
 //! - `worker`: seals in the background
 //! - `settings`, `error`: what users set, what they read when something is refused
 //! - `pg`: the only home of `unsafe`
@@ -27,6 +28,7 @@ mod process;
 mod retention;
 mod set_context;
 mod settings;
+mod summaries;
 mod table_plan;
 mod worker;
 
@@ -50,16 +52,25 @@ extension_sql_file!(
     name = "activity",
     requires = ["capture"]
 );
-extension_sql_file!("../sql/events.sql", name = "events", requires = ["schema"]);
+extension_sql_file!(
+    "../sql/summaries.sql",
+    name = "summaries",
+    requires = ["capture"]
+);
+extension_sql_file!(
+    "../sql/events.sql",
+    name = "events",
+    requires = ["summaries"]
+);
 extension_sql_file!(
     "../sql/activity_views.sql",
     name = "activity_views",
-    requires = ["schema"]
+    requires = ["summaries"]
 );
 extension_sql_file!(
     "../sql/reports.sql",
     name = "reports",
-    requires = ["status"]
+    requires = ["status", "events"]
 );
 extension_sql_file!(
     "../sql/archived_events.sql",
@@ -93,9 +104,13 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/status.sql",
     name = "status",
-    requires = ["attach", "retention"]
+    requires = ["attach", "retention", "summaries"]
 );
-extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["log"]);
+extension_sql_file!(
+    "../sql/metrics.sql",
+    name = "metrics",
+    requires = ["log", "summaries"]
+);
 extension_sql_file!(
     "../sql/line_protocol.sql",
     name = "line_protocol",

@@ -13,6 +13,7 @@ use crate::pg::role::ActAsSuperuser;
 use crate::pg::worker;
 use crate::retention::upkeep;
 use crate::settings;
+use crate::summaries;
 use pgrx::bgworkers::DynamicBackgroundWorker;
 use pgrx::{pg_extern, pg_guard, pg_sys};
 use std::collections::HashMap;
@@ -137,6 +138,23 @@ pub extern "C-unwind" fn pg_attest_keeper(argument: pg_sys::Datum) {
     worker::exit();
 }
 
+/// Summarises what is sealed, round by round, but not for long: sealing comes first. Whether there is more.
+fn summarize() -> bool {
+    const LONGEST: Duration = Duration::from_millis(250);
+    let started = Instant::now();
+    loop {
+        let more = worker::transaction("summarising", || {
+            object_lock::extension().is_some() && {
+                let _superuser = ActAsSuperuser::new();
+                or_raise(summaries::round_in_worker())
+            }
+        });
+        if !more || started.elapsed() >= LONGEST {
+            return more;
+        }
+    }
+}
+
 /// The sealer of one database: seals, waits, and seals again.
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -158,17 +176,23 @@ pub extern "C-unwind" fn pg_attest_sealer(argument: pg_sys::Datum) {
         worker::exit();
     };
     let mut upkeep = upkeep::Clock::new();
+    let mut summarized: Option<Instant> = None;
     loop {
         let interval = settings::SEAL_INTERVAL.get();
+        let mut sealed = false;
         let goes_on = worker::transaction("sealing", || {
             let goes_on = object_lock::extension() == Some(extension);
             if goes_on && interval > 0 {
-                or_raise(seal::pass_in_worker());
+                sealed = or_raise(seal::pass_in_worker());
             }
             goes_on
         });
         if !goes_on {
             worker::exit();
+        }
+        // Where nothing was sealed, there is more to do only since transactions have ended.
+        if sealed || summarized.is_none_or(|last| last.elapsed() >= LOOK) {
+            summarized = (!summarize()).then(Instant::now);
         }
         if upkeep.looks()
             && worker::transaction("looking at the upkeep", || or_raise(upkeep.is_due()))

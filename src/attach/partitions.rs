@@ -10,6 +10,7 @@ use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::{guc, xact};
 use crate::retention::upkeep;
+use crate::summaries;
 use pgrx::prelude::*;
 
 /// The statements that make one month, `{name}`, `{from}` and `{to}` to be filled in.
@@ -168,7 +169,7 @@ fn wait_briefly() {
     }
 }
 
-/// `audit.maintain()`: partitions ahead, the default partition drained, what is due pruned and cleaned up.
+/// `audit.maintain()`: partitions ahead, the default partition drained, what is due pruned, cleaned up and summarised.
 #[pg_extern(sql = false)]
 fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, i64))> {
     or_raise(upkeep::settle());
@@ -181,10 +182,12 @@ fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, 
     let pruned = or_raise(upkeep::prune_in_session());
     drop(own);
     let deleted = or_raise(upkeep::clean_up_in_session());
+    let summarized = or_raise(summaries::in_session(i64::MAX));
     TableIterator::new([
         ("partitions made", made),
         ("events moved out of the default partition", drained),
         ("events pruned", pruned),
         ("rows cleaned up", deleted),
+        ("events summarised", summarized),
     ])
 }

@@ -243,7 +243,7 @@ impl Checkpoints {
     }
 
     /// The id above which all events of a transaction stand: of the epoch's last checkpoint that this transaction began after.
-    fn floor_of(&self, snapshot: &Snapshot, epoch: i32, xid: u64) -> i64 {
+    pub fn floor_of(&self, snapshot: &Snapshot, epoch: i32, xid: u64) -> i64 {
         let of_epoch = [Condition::Int4Is(epoch)];
         let mut scan = self.0.scan(snapshot, &of_epoch, Order::Descending);
         while let Some(checkpoint) = scan.next(|row| Checkpoint::read(&row)) {

@@ -1,19 +1,21 @@
 //! Epochs: a restored, copied or upgraded database goes on with a tree of its own, bound to the old one by its first leaf.
 
-use super::checkpoint::{Checkpoint, Epoch};
+use super::checkpoint::{Checkpoint, Checkpoints, Epoch};
 use super::incarnation::Incarnation;
 use crate::act::Act;
 use crate::capture::event::EventKind;
-use crate::error::Result;
+use crate::error::{Result, or_raise};
 use crate::pg::object_lock::{self, Agreement, Until};
 use crate::pg::relation::lock;
+use crate::pg::snapshot::Snapshot;
 use crate::pg::xact;
+use crate::summaries;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Json, json};
 
 /// A session that writes the log's rows by SQL, as `pg_restore` does, keeps sealing off until it ends: as long as the events are
-/// there but the checkpoints are not, a seal would begin a new tree with all of them.
+/// there but the checkpoints are not, a seal would begin a new tree with all of them. What was summarised counts no more.
 pub fn hold_off_seals() {
     // Again for every row: what is held already costs a look into a local table.
     if let Some(oid) = object_lock::extension() {
@@ -24,6 +26,7 @@ pub fn hold_off_seals() {
             Until::SessionEnds,
             true,
         );
+        or_raise(summaries::forget());
     }
 }
 
@@ -39,6 +42,24 @@ pub fn no_restore_runs() -> bool {
             false,
         )
     })
+}
+
+/// Up to which id no event can come any more, as far as this snapshot tells: a checkpoint says that transactions from its
+/// `next_xid` on have only ids above its `last_event_id`, and all before have ended. The lowest number before this very database's
+/// first seal.
+pub fn settled(snapshot: &Snapshot) -> Result<i64> {
+    let checkpoints = Checkpoints::open()?;
+    let (Some(incarnation), Some(last)) = (
+        Incarnation::current(snapshot)?,
+        checkpoints.last(snapshot, None),
+    ) else {
+        return Ok(i64::MIN);
+    };
+    let epoch = Epoch::find(snapshot, last.epoch)?;
+    let epoch = epoch.filter(|epoch| epoch.incarnation == Some(incarnation));
+    Ok(epoch.map_or(i64::MIN, |epoch| {
+        checkpoints.floor_of(snapshot, epoch.epoch, snapshot.ended().xmin)
+    }))
 }
 
 /// Writes the row of the next epoch and, where one came before, the event that carries its last checkpoint.

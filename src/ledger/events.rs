@@ -98,6 +98,38 @@ impl Events {
         Ok(())
     }
 
+    /// The next ids of events after `after`, up to `to`: so many, in order.
+    pub fn next_ids(&self, snapshot: &Snapshot, after: i64, to: i64, wanted: usize) -> Vec<i64> {
+        let from = after.saturating_add(1);
+        let first = |partition: &Partition| {
+            let mut scan = partition.scan(snapshot, from, to);
+            scan.next(|row| row.int8(leaf::at::EVENT_ID)).flatten()
+        };
+        let mut partitions: Vec<_> = self
+            .partitions
+            .iter()
+            .filter_map(|partition| Some((first(partition)?, partition)))
+            .collect();
+        partitions.sort_unstable_by_key(|(first, _)| *first);
+        let (mut ids, mut to) = (Vec::new(), to);
+        for (_, partition) in partitions {
+            let known = ids.len();
+            let mut scan = partition.scan(snapshot, from, to);
+            while let Some(id) = scan.next(|row| row.int8(leaf::at::EVENT_ID)) {
+                ids.extend(id);
+                if ids.len() - known == wanted {
+                    break;
+                }
+            }
+            ids.sort_unstable();
+            if ids.len() >= wanted {
+                ids.truncate(wanted);
+                to = ids.last().copied().unwrap_or(to);
+            }
+        }
+        ids
+    }
+
     /// The event of this id.
     pub fn find<R>(
         &self,

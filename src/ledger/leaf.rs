@@ -58,12 +58,19 @@ pub mod at {
     pub const CAPTURED_AT: usize = 2;
     pub const XACT_ID: usize = 3;
     pub const STATEMENT_ID: usize = 4;
+    pub const TABLE_OID: usize = 6;
     pub const OPERATION: usize = 7;
     pub const SCHEMA_NAME: usize = 9;
     pub const TABLE_NAME: usize = 10;
     pub const ROW_KEY: usize = 11;
+    pub const CHANGED_COLUMNS: usize = 15;
     pub const SESSION_USER_NAME: usize = 16;
+    pub const APP_USER_ID: usize = 18;
+    pub const TENANT_ID: usize = 22;
     pub const ACTION: usize = 26;
+    pub const CATEGORY: usize = 27;
+    pub const SEVERITY: usize = 28;
+    pub const ENTITY_TYPE: usize = 29;
     pub const CONTEXT: usize = 33;
     pub const PAYLOAD_HASH: usize = 34;
 }

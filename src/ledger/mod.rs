@@ -23,4 +23,4 @@ mod tables;
 mod tree;
 mod verify;
 
-pub use epoch::hold_off_seals;
+pub use epoch::{hold_off_seals, no_restore_runs, settled};

@@ -15,6 +15,8 @@ pub enum Agreement {
     Restore = 0x5ea2,
     /// Removing events, and saying which may be removed: exclusive, for the transaction.
     Retention = 0x5ea3,
+    /// Summarising events, and voiding what was summarised: exclusive, for the transaction.
+    Summaries = 0x5ea4,
 }
 
 /// How long a lock is held.

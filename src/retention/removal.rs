@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::ledger::sealed;
 use crate::pg::query::{self, Arg};
 use crate::pg::snapshot::Snapshot;
+use crate::summaries;
 use attest_log::Hash;
 use serde_json::{Map, Value as Json};
 use std::collections::HashMap;
@@ -41,6 +42,7 @@ pub fn declare(
 
 /// Deletes events of a partition.
 pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
+    summaries::removed(ids)?;
     let _upkeep = Upkeep::new();
     query::run(
         &format!(
@@ -53,8 +55,9 @@ pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
 
 /// Empties a partition but for these events. The caller holds its ACCESS EXCLUSIVE lock.
 pub fn empty(partition: &Partition, kept: &[i64]) -> Result<()> {
-    let _upkeep = Upkeep::new();
     let name = partition.sql();
+    summaries::removed_all(&name)?;
+    let _upkeep = Upkeep::new();
     if kept.is_empty() {
         return query::run(&format!("TRUNCATE {name}"), &[]);
     }

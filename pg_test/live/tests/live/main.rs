@@ -36,6 +36,7 @@ mod retention;
 mod roles; // 2–7
 mod seal;
 mod signing;
+mod summaries;
 mod tamper;
 mod transactions; // 24
 mod worker;

@@ -1,0 +1,75 @@
+-- What pages of events are found by: ranges of event ids, and which values their events have. src/summaries.rs makes them behind
+-- the writers; docs/design-decisions.md, "Pages of events", tells why there are no indexes in their place.
+
+CREATE TABLE audit.event_ranges (
+    last_id       bigint      PRIMARY KEY,
+    first_id      bigint      NOT NULL,
+    events        integer     NOT NULL,
+    is_stale      boolean     NOT NULL DEFAULT false,
+    occurred_from timestamptz NOT NULL,
+    occurred_to   timestamptz NOT NULL
+) USING heap;
+CREATE INDEX event_ranges_stale_idx ON audit.event_ranges (last_id) WHERE is_stale;
+COMMENT ON TABLE audit.event_ranges IS 'The log in ranges of event ids that are summarised: no event that comes later has an id up to the last one''s';
+COMMENT ON COLUMN audit.event_ranges.last_id IS 'Its highest event id';
+COMMENT ON COLUMN audit.event_ranges.first_id IS 'Its lowest event id';
+COMMENT ON COLUMN audit.event_ranges.events IS 'How many events it has';
+COMMENT ON COLUMN audit.event_ranges.is_stale IS 'Whether events were removed since: upkeep summarises it again';
+COMMENT ON COLUMN audit.event_ranges.occurred_from IS 'The earliest occurred_at in it';
+COMMENT ON COLUMN audit.event_ranges.occurred_to IS 'The latest occurred_at in it';
+
+CREATE TYPE audit.summarized AS ENUM
+    ('target', 'session_user_name', 'operation', 'changed_column', 'app_user_id', 'tenant_id', 'category', 'severity', 'action', 'entity_type');
+COMMENT ON TYPE audit.summarized IS 'What is summarised of events: filters of audit.events, under their names';
+
+CREATE TABLE audit.range_values (
+    last_id bigint           NOT NULL,
+    events  integer          NOT NULL,
+    filter  audit.summarized NOT NULL,
+    value   text COLLATE "C" NOT NULL,
+    ids     bigint[],
+    PRIMARY KEY (filter, value, last_id)
+) USING heap;
+COMMENT ON TABLE audit.range_values IS 'Which values the events of a range have: a row for each of them';
+COMMENT ON COLUMN audit.range_values.last_id IS 'The range: audit.event_ranges';
+COMMENT ON COLUMN audit.range_values.events IS 'How many of its events have the value';
+COMMENT ON COLUMN audit.range_values.filter IS 'What is summarised';
+COMMENT ON COLUMN audit.range_values.value IS 'The value; of target the table''s OID';
+COMMENT ON COLUMN audit.range_values.ids IS 'The events that have it, where they are few; NULL: more';
+
+-- Nobody writes them but the extension; a dump has none, for a restored log is summarised anew.
+DO $$
+DECLARE
+    summary text;
+BEGIN
+    FOREACH summary IN ARRAY ARRAY['event_ranges', 'range_values'] LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER refuse_write BEFORE INSERT OR UPDATE OR DELETE ON audit.%I FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', summary);
+        EXECUTE pg_catalog.format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON audit.%I FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', summary);
+        EXECUTE pg_catalog.format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER refuse_write, ENABLE ALWAYS TRIGGER refuse_truncate', summary);
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION audit.summarize_events(most integer DEFAULT NULL) RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'summarize_events_wrapper';
+COMMENT ON FUNCTION audit.summarize_events IS 'Summarises the sealed events that no range covers yet, in whole ranges, and ranges that events were removed from; at most so many ranges. Returns how many events they have. The background worker and audit.maintain() do it by themselves';
+
+-- Inlined into the query that calls it, which plans for the period at hand.
+CREATE FUNCTION audit.events_between(since timestamptz, until timestamptz) RETURNS SETOF audit.audit_events
+LANGUAGE sql STABLE AS $$
+    SELECT e.* FROM audit.audit_events e
+    WHERE e.occurred_at OPERATOR(pg_catalog.>=) since AND e.occurred_at OPERATOR(pg_catalog.<) until
+      AND e.event_id OPERATOR(pg_catalog.>=) (
+          SELECT pg_catalog.min(r.first_id) FROM audit.event_ranges r
+          WHERE r.occurred_to OPERATOR(pg_catalog.>=) since AND r.occurred_from OPERATOR(pg_catalog.<) until)
+      AND e.event_id OPERATOR(pg_catalog.<=) (
+          SELECT pg_catalog.max(r.last_id) FROM audit.event_ranges r
+          WHERE r.occurred_to OPERATOR(pg_catalog.>=) since AND r.occurred_from OPERATOR(pg_catalog.<) until)
+    UNION ALL
+    SELECT e.* FROM audit.audit_events e
+    WHERE e.occurred_at OPERATOR(pg_catalog.>=) since AND e.occurred_at OPERATOR(pg_catalog.<) until
+      AND e.event_id OPERATOR(pg_catalog.>) coalesce((SELECT pg_catalog.max(r.last_id) FROM audit.event_ranges r), -9223372036854775808)
+      -- Of a range of ids the planner expects few events, of one that is open to one side a third of the log.
+      AND e.event_id OPERATOR(pg_catalog.<=) 9223372036854775807
+$$;
+COMMENT ON FUNCTION audit.events_between IS 'The events of a period, since included, until not: read from where the summaries say that they are';

@@ -1,0 +1,235 @@
+//! Summaries of the log, made behind the writers: ranges of event ids, and which values the events of each have. Pages of events
+//! are found by them (`sql/events.sql`), where indexes would cost every writer.
+//!
+//! Invariant: a range is made once no transaction can commit another event with an id up to its last one, so whoever sees the range
+//! sees all its events. Events that are removed later leave it wrong in one direction alone: it names values that it has no
+//! more. What comes into the log in any other way than by sealing, a restore, makes all ranges void.
+//!
+//! When no more events can come: a checkpoint says that transactions from its `next_xid` on have only ids above its `last_event_id`.
+//! So once all transactions below that `next_xid` have ended, everything up to that `last_event_id` is there.
+
+mod range;
+
+use crate::capture::guard::Upkeep;
+use crate::error::{Result, or_raise};
+use crate::ledger;
+use crate::ledger::events::Events;
+use crate::pg::cell::Backend;
+use crate::pg::object_lock::{self, Agreement, Until};
+use crate::pg::query::{self, Arg};
+use crate::pg::relation::lock;
+use crate::pg::role::ActAsSuperuser;
+use crate::pg::snapshot::Snapshot;
+use crate::pg::{incarnation, xact};
+use pgrx::prelude::*;
+use range::Range;
+use std::cell::Cell;
+
+/// Events of a range. A page reads a few ranges; a range is a row per value.
+const RANGE: u32 = 2048;
+/// Ranges that one round makes: some 20 milliseconds.
+const PORTION: i64 = 8;
+
+/// `audit.summarize_events(most)`.
+#[pg_extern(sql = false)]
+fn summarize_events(most: Option<i32>) -> i64 {
+    let _superuser = ActAsSuperuser::new();
+    xact::prevent_if_read_only(c"audit.summarize_events()");
+    or_raise(in_session(most.map_or(i64::MAX, i64::from)))
+}
+
+/// Summarises what is due, in the caller's transaction: at most so many ranges. Returns how many events they have. Superuser.
+pub fn in_session(most: i64) -> Result<i64> {
+    let mut events = 0;
+    let mut left = most;
+    while left > 0 {
+        let (ranges, summarized) = round(left.min(PORTION), true)?;
+        if ranges == 0 {
+            break;
+        }
+        left -= ranges;
+        events += summarized;
+    }
+    Ok(events)
+}
+
+/// A short round of the background worker, which comes again; whether it found a full portion. Superuser.
+pub fn round_in_worker() -> Result<bool> {
+    if incarnation::in_recovery() {
+        return Ok(false);
+    }
+    Ok(round(PORTION, false)?.0 == PORTION)
+}
+
+/// Summarises so many ranges, new ones first; gives how many they were, and how many events they have.
+fn round(most: i64, wait: bool) -> Result<(i64, i64)> {
+    if !exclusively(wait) || !ledger::no_restore_runs() {
+        return Ok((0, 0));
+    }
+    // What this transaction itself wrote before; it may write events by SQL again.
+    FORGOTTEN.set((0, 0));
+    xact::command_counter_increment();
+    let made = make(most)?;
+    if made.0 > 0 { Ok(made) } else { again(most) }
+}
+
+/// Makes the ranges that come next.
+fn make(most: i64) -> Result<(i64, i64)> {
+    let before = number("SELECT pg_catalog.max(last_id) FROM audit.event_ranges")?;
+    let before = before.unwrap_or(i64::MIN);
+    // There are no more events than ids.
+    let settled = ledger::settled(&Snapshot::latest())?;
+    if settled.saturating_sub(before) < i64::from(RANGE) {
+        return Ok((0, 0));
+    }
+    let Ok(events) = Events::open() else {
+        // A restore is not finished.
+        return Ok((0, 0));
+    };
+    let snapshot = Snapshot::latest();
+    let wanted = usize::try_from(most * i64::from(RANGE)).unwrap_or(usize::MAX);
+    let ids = events.next_ids(&snapshot, before, settled, wanted);
+    let ranges = ids
+        .chunks_exact(RANGE as usize)
+        .map(|ids| Range::read(&events, &snapshot, (ids[0], ids[ids.len() - 1])))
+        .collect::<Result<Vec<_>>>()?;
+    write(&ranges)
+}
+
+/// Summarises ranges again that events were removed from.
+fn again(most: i64) -> Result<(i64, i64)> {
+    let stale = query::rows(
+        &format!(
+            "SELECT first_id, last_id FROM audit.event_ranges WHERE is_stale ORDER BY last_id LIMIT {most}"
+        ),
+        &[],
+    )?;
+    if stale.is_empty() {
+        return Ok((0, 0));
+    }
+    let id = |cell: &Option<String>| cell.as_ref().and_then(|id| id.parse().ok());
+    let stale: Vec<(i64, i64)> = stale
+        .iter()
+        .filter_map(|row| Some((id(&row[0])?, id(&row[1])?)))
+        .collect();
+    let Ok(events) = Events::open() else {
+        return Ok((0, 0));
+    };
+    let snapshot = Snapshot::latest();
+    let ranges = stale
+        .iter()
+        .map(|ends| Range::read(&events, &snapshot, *ends))
+        .collect::<Result<Vec<_>>>()?;
+    let _upkeep = Upkeep::new();
+    let last: Vec<i64> = stale.iter().map(|(_, last)| *last).collect();
+    for table in ["event_ranges", "range_values"] {
+        query::run(
+            &format!("DELETE FROM audit.{table} WHERE last_id = ANY ($1::pg_catalog.int8[])"),
+            &[Arg::Text(&array(&last))],
+        )?;
+    }
+    let (_, summarized) = write(&ranges)?;
+    Ok((stale.len().try_into().unwrap_or(i64::MAX), summarized))
+}
+
+/// Writes ranges, but for those that have no event left; gives how many they are, and how many events they have.
+fn write(ranges: &[Range]) -> Result<(i64, i64)> {
+    let _upkeep = Upkeep::new();
+    let (mut count, mut events) = (0, 0);
+    for range in ranges.iter().filter(|range| range.events > 0) {
+        query::run(
+            "INSERT INTO audit.event_ranges (last_id, first_id, events, occurred_from, occurred_to) \
+             SELECT last_id, first_id, events, \
+                    coalesce('2000-01-01 00:00:00+00'::pg_catalog.timestamptz + occurred_from * interval '1 microsecond', '-infinity'), \
+                    coalesce('2000-01-01 00:00:00+00'::pg_catalog.timestamptz + occurred_to * interval '1 microsecond', 'infinity') \
+             FROM pg_catalog.jsonb_to_record($1::pg_catalog.jsonb) \
+                  AS r (last_id pg_catalog.int8, first_id pg_catalog.int8, events pg_catalog.int4, occurred_from pg_catalog.int8, occurred_to pg_catalog.int8)",
+            &[Arg::Text(&range.to_json().to_string())],
+        )?;
+        query::run(
+            &format!(
+                "INSERT INTO audit.range_values (last_id, events, filter, value, ids) \
+                 SELECT {}, events, filter, value, ids FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) \
+                     AS v (filter audit.summarized, value pg_catalog.text, events pg_catalog.int4, ids pg_catalog.int8[])",
+                range.last
+            ),
+            &[Arg::Text(&range.values_to_json().to_string())],
+        )?;
+        count += 1;
+        events += range.events;
+    }
+    Ok((count, events))
+}
+
+/// One at a time, until the transaction ends; `wait` false: false where somebody else does it.
+fn exclusively(wait: bool) -> bool {
+    object_lock::extension().is_some_and(|extension| {
+        object_lock::lock(
+            extension,
+            Agreement::Summaries,
+            lock::EXCLUSIVE,
+            Until::TransactionEnds,
+            wait,
+        )
+    })
+}
+
+/// Events with these ids are removed in this transaction: what their ranges say is done again. Superuser.
+pub fn removed(ids: &[i64]) -> Result<()> {
+    exclusively(true);
+    let _upkeep = Upkeep::new();
+    query::run(
+        "UPDATE audit.event_ranges SET is_stale = true WHERE NOT is_stale AND last_id IN ( \
+             SELECT (SELECT pg_catalog.min(r.last_id) FROM audit.event_ranges r WHERE r.last_id >= gone.id) \
+             FROM pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id))",
+        &[Arg::Text(&array(ids))],
+    )
+}
+
+/// The same for all events of a partition.
+pub fn removed_all(partition: &str) -> Result<()> {
+    exclusively(true);
+    let _upkeep = Upkeep::new();
+    query::run(
+        &format!(
+            "UPDATE audit.event_ranges SET is_stale = true FROM ( \
+                 SELECT pg_catalog.min(event_id) AS lowest, pg_catalog.max(event_id) AS highest FROM ONLY {partition}) AS gone \
+             WHERE NOT is_stale AND last_id >= gone.lowest AND first_id <= gone.highest"
+        ),
+        &[],
+    )
+}
+
+/// The subtransaction in which all ranges were forgotten last.
+static FORGOTTEN: Backend<Cell<(u32, u32)>> = Backend::cell((0, 0));
+
+/// Somebody writes events by SQL: what was summarised counts no more. Until his session ends nothing is summarised.
+pub fn forget() -> Result<()> {
+    let now = (xact::local_transaction_id(), xact::subtransaction_id());
+    if FORGOTTEN.get() == now {
+        return Ok(());
+    }
+    let _superuser = ActAsSuperuser::new();
+    let _upkeep = Upkeep::new();
+    for table in ["event_ranges", "range_values"] {
+        query::run(&format!("DELETE FROM audit.{table}"), &[])?;
+    }
+    FORGOTTEN.set(now);
+    Ok(())
+}
+
+fn number(sql: &str) -> Result<Option<i64>> {
+    let rows = query::rows(sql, &[])?;
+    Ok(rows
+        .into_iter()
+        .flatten()
+        .flatten()
+        .next()
+        .and_then(|number| number.parse().ok()))
+}
+
+/// Ids as an array's text.
+fn array(ids: &[i64]) -> String {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    format!("{{{}}}", ids.join(","))
+}
