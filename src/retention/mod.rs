@@ -1,6 +1,6 @@
 //! How long events stay, and what is done when their time is over.
 //!
-//! - `policy`, `hold`, `archive`: what administrators say; each is an event, and the log is the only state (`sql/retention.sql`)
+//! - `policy`, `hold`, `archive`: what administrators say; each is an event, and the log is the only state (`sql/retention.sql`, `sql/holds.sql`, `sql/archives.sql`)
 //! - `plan`: which events are due; `prune` (by `step`), `clear`, `erase`: what removes them, and `declaration`: how the log says so
 //! - `upkeep`: pruning on a schedule; `cleanup`: old rows of the application's own tables
 //!
