@@ -2,7 +2,7 @@
 //!
 //! - `policy`, `hold`, `archive`: what administrators say; each is an event, and the log is the only state (`sql/retention.sql`, `sql/holds.sql`, `sql/archives.sql`)
 //! - `plan`: which events are due; `prune` (by `step`), `clear`, `erase`: what removes them, and `declaration`: how the log says so
-//! - `upkeep`: pruning on a schedule; `cleanup`: old rows of the application's own tables
+//! - `upkeep`: pruning on a schedule; `cleanup`: old rows of the application's own tables; `failure`: what fails of it, alone
 //!
 //! Invariant: whatever removes events or payloads writes its declarations in the same transaction, and holds the lock of
 //! [`exclusively`] from before it looks at policies and holds. A crash leaves all of it or nothing.
@@ -12,6 +12,7 @@ mod cleanup;
 mod clear;
 mod declaration;
 mod erase;
+mod failure;
 mod hold;
 mod plan;
 mod policy;

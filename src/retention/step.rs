@@ -58,6 +58,21 @@ pub struct Current {
 }
 
 impl Current {
+    /// How many events of each group went.
+    pub fn pruned(&self) -> Vec<u64> {
+        let outcomes = self.outcomes.iter();
+        outcomes.map(|outcome| outcome.pruned).collect()
+    }
+
+    /// Only these went, and then something failed.
+    pub fn fail(&mut self, pruned: &[u64]) {
+        self.method = "failed";
+        let before = pruned.iter().copied().chain(std::iter::repeat(0));
+        for (outcome, pruned) in self.outcomes.iter_mut().zip(before) {
+            outcome.pruned = pruned;
+        }
+    }
+
     pub fn rows(&self, policies: &[Policy]) -> Vec<Row> {
         let time = |text: &str| TimestampWithTimeZone::from_str(text).ok();
         let groups = self.plan.groups.iter().zip(&self.outcomes);
