@@ -55,46 +55,56 @@ $$;
 COMMENT ON FUNCTION audit.retention_groups IS 'The events of a partition by what decides their policy: application events by category, all others by table; what pg_attest itself did has none';
 
 -- groups: those of retention_groups that have a policy, in order, each with cut_time and cut_id: what is before is due.
+CREATE FUNCTION audit.listed_groups(groups jsonb)
+RETURNS TABLE (place integer, is_event boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
+               cut_time timestamptz, cut_id bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (place - 1)::integer, (g ->> 'is_event')::boolean, coalesce((g ->> 'table_oid')::oid, 0),
+           coalesce(g ->> 'schema_name', ''), coalesce(g ->> 'table_name', ''), coalesce(g ->> 'category', ''), (g ->> 'is_old')::boolean,
+           (g ->> 'cut_time')::timestamptz, (g ->> 'cut_id')::bigint
+    FROM jsonb_array_elements(groups) WITH ORDINALITY AS listed (g, place)
+$$;
+COMMENT ON FUNCTION audit.listed_groups IS 'Groups of events as rows, to be joined with events';
+
+-- As hold_covers is: put into queries that have an event e and a group g.
+CREATE FUNCTION audit.group_has() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT '(g.is_event = (e.operation = ''event'') AND g.table_oid = coalesce(e.table_oid, 0)
+         AND g.schema_name = coalesce(e.schema_name, '''') AND g.table_name = coalesce(e.table_name, '''')
+         AND g.category = coalesce(e.category, '''') AND g.is_old = (e.event_id <= (SELECT audit.oid_floor())) AND e.operation <> ''system'')'
+$$;
+COMMENT ON FUNCTION audit.group_has() IS 'The condition under which event e is one of group g';
+
 CREATE FUNCTION audit.due_events(part regclass, groups jsonb, after_id bigint, row_limit integer, everything boolean)
 RETURNS TABLE (event_id bigint, place integer, held boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY EXECUTE format($query$
         WITH holds AS MATERIALIZED (SELECT * FROM audit.holds_in_force),
-        groups AS MATERIALIZED (
-            SELECT (place - 1)::integer AS place, (g ->> 'is_event')::boolean AS is_event, coalesce((g ->> 'table_oid')::oid, 0) AS table_oid,
-                   coalesce(g ->> 'schema_name', '') AS schema_name, coalesce(g ->> 'table_name', '') AS table_name,
-                   coalesce(g ->> 'category', '') AS category, (g ->> 'is_old')::boolean AS is_old,
-                   (g ->> 'cut_time')::timestamptz AS cut_time, (g ->> 'cut_id')::bigint AS cut_id
-            FROM jsonb_array_elements($1) WITH ORDINALITY AS listed (g, place))
+        groups AS MATERIALIZED (SELECT * FROM audit.listed_groups($1))
         SELECT e.event_id, g.place, g.place IS NOT NULL AND EXISTS (SELECT FROM holds h WHERE %3$s)
         FROM ONLY %1$s e
-        %2$s JOIN groups g
-          ON g.is_event = (e.operation = 'event') AND g.table_oid = coalesce(e.table_oid, 0)
-         AND g.schema_name = coalesce(e.schema_name, '') AND g.table_name = coalesce(e.table_name, '')
-         AND g.category = coalesce(e.category, '') AND g.is_old = (e.event_id <= $4)
-         AND e.operation <> 'system' AND (e.occurred_at, e.event_id) < (g.cut_time, g.cut_id)
+        %2$s JOIN groups g ON %4$s AND (e.occurred_at, e.event_id) < (g.cut_time, g.cut_id)
         WHERE e.event_id > $2
-        ORDER BY e.event_id LIMIT $3$query$, part, CASE WHEN everything THEN 'LEFT' ELSE '' END, audit.hold_covers())
-    USING groups, after_id, row_limit, audit.oid_floor();
+        ORDER BY e.event_id LIMIT $3$query$, part, CASE WHEN everything THEN 'LEFT' ELSE '' END, audit.hold_covers(), audit.group_has())
+    USING groups, after_id, row_limit;
 END
 $$;
 COMMENT ON FUNCTION audit.due_events IS 'The events of a partition that are due, by ids; or everything, with no place for what is not';
 
-CREATE FUNCTION audit.newest_kept(part regclass, groups jsonb, events bigint) RETURNS TABLE (cut_time timestamptz, cut_id bigint)
+CREATE FUNCTION audit.newest_kept(parts regclass[], groups jsonb, events bigint) RETURNS TABLE (cut_time timestamptz, cut_id bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY EXECUTE format($query$
-        SELECT e.occurred_at, e.event_id FROM ONLY %s e
-        WHERE e.operation <> 'system' AND EXISTS (
-            SELECT FROM jsonb_array_elements($1) AS g
-            WHERE (g ->> 'is_event')::boolean = (e.operation = 'event') AND (g ->> 'table_oid')::oid IS NOT DISTINCT FROM e.table_oid
-              AND g ->> 'schema_name' IS NOT DISTINCT FROM e.schema_name AND g ->> 'table_name' IS NOT DISTINCT FROM e.table_name
-              AND g ->> 'category' IS NOT DISTINCT FROM e.category AND (g ->> 'is_old')::boolean = (e.event_id <= $3))
-        ORDER BY e.occurred_at DESC, e.event_id DESC OFFSET $2 - 1 LIMIT 1$query$, part) USING groups, events, audit.oid_floor();
+        WITH groups AS MATERIALIZED (SELECT * FROM audit.listed_groups($1))
+        SELECT e.occurred_at, e.event_id FROM (%s) e
+        WHERE EXISTS (SELECT FROM groups g WHERE %s)
+        ORDER BY e.occurred_at DESC, e.event_id DESC OFFSET $2 - 1 LIMIT 1$query$,
+        (SELECT string_agg(format('SELECT * FROM ONLY %s', part), ' UNION ALL ') FROM unnest(parts) AS part), audit.group_has())
+    USING groups, events;
 END
 $$;
-COMMENT ON FUNCTION audit.newest_kept IS 'The oldest of the newest so many events of these groups in a partition';
+COMMENT ON FUNCTION audit.newest_kept IS 'The oldest of the newest so many events of these groups in some partitions';
 
 CREATE FUNCTION audit.apply_retention(dry_run boolean DEFAULT true)
 RETURNS TABLE (partition text, policy text, subject text, due bigint, held bigint, not_archived bigint, not_sealed bigint,

@@ -13,8 +13,8 @@ use std::panic::AssertUnwindSafe;
 pub fn attempt<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     let inner = Subtransaction::begin();
     let done = PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
-        .catch_others(Err)
-        .catch_rust_panic(Err)
+        .catch_others(|caught| Err(Box::new(caught)))
+        .catch_rust_panic(|caught| Err(Box::new(caught)))
         .execute();
     match done {
         Ok(Ok(result)) => {
@@ -27,7 +27,7 @@ pub fn attempt<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
         }
         Err(caught) => {
             inner.roll_back();
-            match &caught {
+            match &*caught {
                 CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
                     if report.sql_error_code() != SqlState::ERRCODE_QUERY_CANCELED =>
                 {

@@ -1,9 +1,9 @@
 //! Which events of a partition are due, under which policy.
 
+use super::newest::Cuts;
 use crate::error::Result;
 use crate::pg::query::{self, Arg, Cells};
 use serde_json::{Map, Value as Json, json};
-use std::collections::HashMap;
 
 /// A policy in force.
 #[derive(Clone, PartialEq, Eq)]
@@ -91,17 +91,19 @@ impl Partition {
     }
 }
 
+/// A time, as JSON prints it, and an id: what stands before, in this order, is due.
+pub type Cut = (String, i64);
+
 /// Events of a partition that one policy decides over, for one reason: a table, a category.
 pub struct Group {
     /// As `audit.retention_groups` tells them.
-    key: Map<String, Json>,
+    pub key: Map<String, Json>,
     pub policy: usize,
     pub subject: String,
     pub events: u64,
     pub oldest: String,
     pub newest: String,
-    /// What stands before, by time and id, is due.
-    cut: (String, i64),
+    cut: Cut,
 }
 
 /// The plan for a partition.
@@ -180,61 +182,19 @@ impl Plan {
         })
     }
 
-    /// Counts the events of policies that keep only so many, from the newest partition on: `seen` is what newer ones have.
-    pub fn count(
-        &mut self,
-        partition: &Partition,
-        policies: &[Policy],
-        seen: &mut HashMap<usize, u64>,
-    ) -> Result<()> {
-        if partition.is_default {
-            return Ok(());
-        }
-        for (number, policy) in policies.iter().enumerate() {
-            let Some(most) = policy.max_events else {
-                continue;
-            };
-            let here: u64 = self.of(number).map(|group| group.events).sum();
-            let before = seen.entry(number).or_default();
-            let room = most.saturating_sub(*before);
-            *before += here;
-            if here <= room {
-                continue;
-            }
-            let cut = if room == 0 {
-                ("infinity".to_owned(), i64::MAX)
-            } else {
-                let groups: Json = self
-                    .of(number)
-                    .map(|group| Json::Object(group.key.clone()))
-                    .collect();
-                let rows = query::rows(
-                    "SELECT pg_catalog.to_jsonb(cut_time) #>> '{}', cut_id \
-                     FROM audit.newest_kept($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, $3::pg_catalog.int8)",
-                    &[
-                        Arg::Text(&partition.oid),
-                        Arg::Text(&groups.to_string()),
-                        Arg::Text(&room.to_string()),
-                    ],
-                )?;
-                let row = rows.into_iter().next().unwrap_or_default();
-                (text(&row, 0), text(&row, 1).parse().unwrap_or(i64::MIN))
-            };
-            for group in self
-                .groups
-                .iter_mut()
-                .filter(|group| group.policy == number)
+    /// Cuts off what is behind the newest so many events of each policy, where that is more than what is due by age.
+    pub fn cut_off(&mut self, cuts: &Cuts) -> Result<()> {
+        for group in &mut self.groups {
+            if let Some(cut) = cuts.get(&group.policy)
+                && later(&cut.0, &group.cut.0)?
             {
-                // Whichever limit is passed.
-                if later(&cut.0, &group.cut.0)? {
-                    group.cut = cut.clone();
-                }
+                group.cut = cut.clone();
             }
         }
         Ok(())
     }
 
-    fn of(&self, policy: usize) -> impl Iterator<Item = &Group> {
+    pub fn of(&self, policy: usize) -> impl Iterator<Item = &Group> {
         self.groups
             .iter()
             .filter(move |group| group.policy == policy)
@@ -319,7 +279,7 @@ fn cell(row: &Cells, at: usize) -> Option<String> {
     row.get(at).cloned().flatten()
 }
 
-fn text(row: &Cells, at: usize) -> String {
+pub fn text(row: &Cells, at: usize) -> String {
     cell(row, at).unwrap_or_default()
 }
 

@@ -6,6 +6,7 @@
 //! where there is a default partition.
 
 use super::failure::Task;
+use super::newest::{self, Cuts};
 use super::plan::{Partition, Plan, Policy};
 use super::step::{Current, Outcome, Row, Work};
 use super::{archive, exclusively};
@@ -19,7 +20,6 @@ use crate::pg::role::ActAsSuperuser;
 use crate::pg::{catalog, progress, xact};
 use pgrx::prelude::*;
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 /// `audit.apply_retention(dry_run)`.
 #[pg_extern(sql = false)]
@@ -116,8 +116,8 @@ pub fn batch() -> Result<(Option<String>, i64, bool)> {
 struct Run {
     dry: bool,
     policies: Vec<Policy>,
-    /// What newer partitions have of policies that keep only so many events.
-    seen: HashMap<usize, u64>,
+    /// What policies that keep only so many events keep.
+    cuts: Cuts,
     /// The partitions to come, the next one last.
     queue: Vec<Partition>,
     current: Option<Current>,
@@ -148,11 +148,13 @@ impl Step {
 impl Run {
     fn begin(dry: bool) -> Result<Self> {
         let mut queue = Partition::all()?;
+        let policies = Policy::all()?;
+        let cuts = newest::cuts(&queue, &policies)?;
         queue.reverse();
         Ok(Self {
             dry,
-            policies: Policy::all()?,
-            seen: HashMap::new(),
+            policies,
+            cuts,
             queue,
             current: None,
         })
@@ -240,9 +242,9 @@ impl Run {
         }
     }
 
-    fn look_at(&mut self, partition: Partition) -> Result<Current> {
+    fn look_at(&self, partition: Partition) -> Result<Current> {
         let mut plan = Plan::by_age(&partition, &self.policies)?;
-        plan.count(&partition, &self.policies, &mut self.seen)?;
+        plan.cut_off(&self.cuts)?;
         let outcomes = vec![Outcome::default(); plan.groups.len()];
         Ok(Current {
             partition,
