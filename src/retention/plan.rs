@@ -200,7 +200,7 @@ impl Plan {
             .filter(move |group| group.policy == policy)
     }
 
-    /// The groups that may have due events, for `audit.due_events`.
+    /// The groups that may have due events, for `audit.next_events`.
     fn to_json(&self) -> Json {
         self.groups
             .iter()
@@ -228,33 +228,57 @@ impl Plan {
         Ok((any, kept))
     }
 
-    /// The next events, by ids: those that are due, or all.
+    /// The next events that are due, by ids: about `limit`, of as many events as it takes. `after` is where they are looked for from, and
+    /// then where to go on; None at the end.
+    pub fn next_due(
+        &self,
+        partition: &Partition,
+        after: &mut Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Found>> {
+        let mut due = Vec::new();
+        while due.len() < limit / 2 && after.is_some() {
+            let found = self.next(partition, after, limit)?;
+            due.extend(found.into_iter().filter(|event| event.group.is_some()));
+        }
+        Ok(due)
+    }
+
+    /// The next so many events, by ids, whether they are due or not. For `after`, see [`Self::next_due`].
     pub fn next(
         &self,
         partition: &Partition,
-        after: i64,
+        after: &mut Option<i64>,
         limit: usize,
-        everything: bool,
     ) -> Result<Vec<Found>> {
+        let Some(last) = *after else {
+            return Ok(Vec::new());
+        };
+        pgrx::check_for_interrupts!();
         let rows = query::rows(
-            "SELECT event_id, place, held FROM audit.due_events($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, \
-                    $3::pg_catalog.int8, $4::pg_catalog.int4, $5::pg_catalog.bool)",
+            "SELECT event_id, place, held FROM audit.next_events($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, \
+                    $3::pg_catalog.int8, $4::pg_catalog.int4)",
             &[
                 Arg::Text(&partition.oid),
                 Arg::Text(&self.to_json().to_string()),
-                Arg::Text(&after.to_string()),
+                Arg::Text(&last.to_string()),
                 Arg::Text(&limit.to_string()),
-                Arg::Text(if everything { "true" } else { "false" }),
             ],
         )?;
-        Ok(rows
+        let mut found: Vec<Found> = rows
             .into_iter()
             .map(|row| Found {
                 event_id: text(&row, 0).parse().unwrap_or_default(),
                 group: cell(&row, 1).and_then(|place| place.parse().ok()),
                 held: is(&row, 2),
             })
-            .collect())
+            .collect();
+        found.sort_unstable_by_key(|event| event.event_id);
+        *after = found
+            .last()
+            .filter(|_| found.len() >= limit)
+            .map(|event| event.event_id);
+        Ok(found)
     }
 }
 

@@ -249,7 +249,7 @@ impl Run {
         Ok(Current {
             partition,
             plan,
-            after: i64::MIN,
+            after: Some(i64::MIN),
             outcomes,
             method: "delete",
         })
