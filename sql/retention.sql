@@ -24,7 +24,9 @@ COMMENT ON FUNCTION audit.interval_text IS 'An interval as text, whatever the se
 
 CREATE VIEW audit.retention_policies AS
 WITH said AS (
-    SELECT e.event_id, e.captured_at, e.session_user_name, e.table_oid, e.schema_name, e.table_name, e.category,
+    SELECT e.event_id, e.captured_at, e.session_user_name, e.table_oid, e.schema_name, e.table_name,
+           -- Events of the first versions have it in a column.
+           CASE WHEN pg_catalog.starts_with(e.context ->> 'policy', 'category ') THEN coalesce(e.category, e.context ->> 'category') END AS category,
            e.action = 'drop retention' AS dropped,
            e.context ->> 'policy' AS policy,
            e.context ->> 'installation' AS installation,

@@ -29,7 +29,7 @@ BEGIN
         SELECT to_date(substr(gone.part, 14), 'YYYY_MM'), gone.what, 0::bigint, min(gone.first), max(gone.last), NULL::text, NULL::timestamptz, '{}'::text[],
                coalesce((SELECT array_agg(DISTINCT a.uri ORDER BY a.uri) FROM audit.archives a WHERE a.partition = gone.part), '{}'),
                sum(gone.events)::bigint, max(gone.at), array_agg(DISTINCT gone.under)
-        FROM (SELECT d.context ->> 'partition' AS part, coalesce(e ->> 'subject', 'category ' || d.category) AS what,
+        FROM (SELECT d.context ->> 'partition' AS part, coalesce(e ->> 'subject', 'category ' || coalesce(d.category, d.context ->> 'category')) AS what,
                      (e ->> 'oldest')::timestamptz AS first, (e ->> 'newest')::timestamptz AS last,
                      coalesce((e ->> 'events')::bigint, (d.context ->> 'count')::bigint) AS events,
                      d.captured_at AS at, coalesce(e ->> 'policy', 'clear: ' || d.reason) AS under

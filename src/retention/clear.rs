@@ -62,8 +62,8 @@ fn remove(partition: &Partition, category: &str, reason: &str, found: &[Found]) 
     }
     let mut said = Map::new();
     said.insert("partition".into(), partition.name.clone().into());
+    said.insert("category".into(), category.into());
     let act = Act {
-        category: Some(category),
         reason: Some(reason),
         ..Act::new(EventKind::System, "clear")
     };

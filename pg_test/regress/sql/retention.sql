@@ -193,6 +193,16 @@ SELECT audit.record_archive('file:///a', 'p', :event, :event, format('[[1, %s, %
 SELECT uri, partition, events, root = :'hash' AS root, manifest_sha256 = sha256('m') AS manifest, archived_at, recorded_by = session_user AS mine FROM audit.archives;
 SELECT policy, due, not_archived, pruned FROM audit.apply_retention(false);
 
+-- the session's context says nothing of policies and holds
+BEGIN;
+SET LOCAL audit.context = '{"category": "login", "request_id": "r", "period": "(,2000-01-01)", "row_keys": ["1"], "keep": "P1D", "locked": true, "max_events": 1}';
+SELECT audit.set_retention('30 years', target => 'remarks');
+SELECT audit.set_retention('30 years', category => 'other');
+SELECT audit.hold('whole table', target => 'orders', reason => 'court') > 0 AS held;
+SELECT policy, target, category, keep, max_events, locked FROM audit.retention_policies WHERE keep = '30 years' ORDER BY 1;
+SELECT name, target, row_key, row_keys, request_id, period FROM audit.holds WHERE name = 'whole table';
+ROLLBACK;
+
 -- what is wrong with arguments
 SELECT audit.set_retention('-1 day');
 SELECT audit.set_retention('0');
