@@ -30,6 +30,6 @@ COMMENT ON COLUMN audit.archives.verified_at IS 'When it was verified by reading
 COMMENT ON COLUMN audit.archives.recorded_by IS 'By which session user';
 COMMENT ON COLUMN audit.archives.event_id IS 'The event that records it';
 
-CREATE FUNCTION audit.record_archive(uri text, partition text, first_event_id bigint, last_event_id bigint, leaves jsonb, root bytea, manifest_sha256 bytea, archived_at timestamptz) RETURNS bigint
+CREATE FUNCTION audit.record_archive(uri text, manifest text) RETURNS bigint
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'record_archive_wrapper';
-COMMENT ON FUNCTION audit.record_archive IS 'Records an archive that was verified by reading it back: what attest archive calls last. leaves are runs [epoch, first, last], root is the root over their leaves'' hashes; both are checked against the log. Returns the event that records it';
+COMMENT ON FUNCTION audit.record_archive IS 'Records an archive that was verified by reading it back: what attest archive calls last. manifest is the text of its manifest.json; what it says of this log is checked against the log: the partition and its bounds, the events, their leaves and the root over them, the checkpoints. Returns the event that records it';
