@@ -84,6 +84,11 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
       AND NOT EXISTS (SELECT FROM audit.archives a WHERE a.partition = p.name)
       AND EXISTS (SELECT FROM audit.audit_events e WHERE e.occurred_at >= p.starts AND e.occurred_at < p.ends AND e.operation <> 'system')
     UNION ALL
+    SELECT 'failed parts of upkeep', count(*)::text, count(*) = 0,
+           CASE WHEN count(*) > 0 THEN 'The server''s log tells why, and the next run tries again: '
+               || string_agg(format('%s of %s (SQLSTATE %s)', task, subject, sqlstate), '; ' ORDER BY task, subject) END
+    FROM audit.upkeep_failures
+    UNION ALL
     SELECT 'last upkeep', coalesce(date_trunc('second', max(begun.captured_at))::text, 'none by the worker'),
            (max(begun.captured_at) IS NULL OR coalesce(max(begun.captured_at) <= max(ended.captured_at), false) OR bool_or(runs.pid IS NOT NULL)),
            CASE WHEN NOT (max(begun.captured_at) IS NULL OR coalesce(max(begun.captured_at) <= max(ended.captured_at), false) OR bool_or(runs.pid IS NOT NULL))

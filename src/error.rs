@@ -5,7 +5,7 @@
 
 use pgrx::PgLogLevel;
 pub use pgrx::PgSqlErrorCode as SqlState;
-use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportWithLevel};
 
 /// An error that a person will read.
 #[derive(Debug)]
@@ -34,6 +34,31 @@ impl AttestError {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// One that was raised, and caught.
+    pub fn of_report(report: &ErrorReportWithLevel) -> Self {
+        Self {
+            state: report.sql_error_code(),
+            message: report.message().to_owned(),
+            detail: report.detail().map(ToOwned::to_owned),
+            hint: report.hint().map(ToOwned::to_owned),
+        }
+    }
+
+    /// The same with a message that says what failed.
+    pub fn of(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// The five characters of its SQLSTATE.
+    pub fn sqlstate(&self) -> String {
+        // Six bits each (`MAKE_SQLSTATE`, src/include/utils/elog.h).
+        let code = self.state as u32;
+        (0..5u32)
+            .map(|place| char::from(((code >> (6 * place)) & 0x3F) as u8 + b'0'))
+            .collect()
     }
 
     fn report(self, level: PgLogLevel) {

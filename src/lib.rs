@@ -82,6 +82,20 @@ extension_sql_file!(
     name = "retention",
     requires = ["log"]
 );
+extension_sql_file!("../sql/holds.sql", name = "holds", requires = ["retention"]);
+extension_sql_file!("../sql/archives.sql", name = "archives", requires = ["log"]);
+extension_sql_file!("../sql/prune.sql", name = "prune", requires = ["holds"]);
+extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["holds"]);
+extension_sql_file!(
+    "../sql/upkeep.sql",
+    name = "upkeep",
+    requires = ["retention"]
+);
+extension_sql_file!(
+    "../sql/retention_report.sql",
+    name = "retention_report",
+    requires = ["prune", "archives"]
+);
 extension_sql_file!(
     "../sql/process.sql",
     name = "process",
@@ -104,7 +118,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/status.sql",
     name = "status",
-    requires = ["attach", "retention", "summaries"]
+    requires = ["attach", "prune", "archives", "upkeep", "summaries"]
 );
 extension_sql_file!(
     "../sql/metrics.sql",
@@ -136,6 +150,8 @@ extension_sql_file!(
         "as_of",
         "revert",
         "lineage",
+        "erase",
+        "retention_report",
         "status"
     ],
     finalize

@@ -25,10 +25,12 @@ pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// Lets DROP EXTENSION take events with it.
 pub static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 
-/// What a name contains when its values look secret: masked columns by default, and keys of applications' metadata.
+/// What a name contains when its values look secret: masked columns by default, and keys of applications' metadata. Behind a minus,
+/// what does not make it so: a language model's tokens are a count.
 macro_rules! secret_names {
     () => {
-        "password,passwd,passphrase,secret,token,api_key,private_key,credential"
+        "password,passwd,passphrase,secret,token,-input_tokens,-output_tokens,-total_tokens,-prompt_tokens,-completion_tokens,\
+         api_key,private_key,credential"
     };
 }
 
@@ -46,19 +48,38 @@ const SECRET_KEYS: &CStr = match CStr::from_bytes_with_nul(
 /// A superuser's: whoever may change it may let secrets into the log.
 pub static REDACT_KEYS: Text = Text::new(Some(SECRET_KEYS));
 
-/// The parts of names in a list, in the form in which names are compared.
-pub fn name_parts(list: &str) -> Vec<String> {
-    list.split(',')
-        .map(plain)
-        .filter(|part| !part.is_empty())
-        .collect()
+/// Parts of names, as a list of a setting has them; in the form in which names are compared.
+#[derive(Default)]
+pub struct NameParts {
+    parts: Vec<String>,
+    /// What is left out of a name before it is compared.
+    exempt: Vec<String>,
 }
 
-/// Whether the name contains one of the parts: case and everything that is no letter or digit aside, so that `apiKey` and
-/// `X-Api-Key` have the part `api_key`.
-pub fn has_part(name: &str, parts: &[String]) -> bool {
-    let name = plain(name);
-    parts.iter().any(|part| name.contains(part.as_str()))
+impl NameParts {
+    /// Those of a list; with a minus before what is exempt.
+    pub fn of(list: &str) -> Self {
+        let mut found = Self::default();
+        for word in list.split(',') {
+            let list = if word.trim_start().starts_with('-') {
+                &mut found.exempt
+            } else {
+                &mut found.parts
+            };
+            list.extend(Some(plain(word)).filter(|part| !part.is_empty()));
+        }
+        found
+    }
+
+    /// Whether the name contains one of the parts: case and everything that is no letter or digit aside, so that `apiKey` and
+    /// `X-Api-Key` have the part `api_key`.
+    pub fn are_in(&self, name: &str) -> bool {
+        let mut name = plain(name);
+        for exempt in &self.exempt {
+            name = name.replace(exempt.as_str(), " ");
+        }
+        self.parts.iter().any(|part| name.contains(part.as_str()))
+    }
 }
 
 fn plain(name: &str) -> String {
@@ -235,4 +256,49 @@ fn init_log() {
         GucContext::Suset,
         GucFlags::default(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NameParts, SECRET_COLUMNS};
+
+    #[test]
+    fn secrets_are_known_by_parts_of_their_names_and_counts_are_none() {
+        let secrets = NameParts::of(SECRET_COLUMNS);
+        for name in [
+            "token",
+            "tokens",
+            "access_token",
+            "refreshToken",
+            "X-API-Token",
+            "access_tokens",
+            "input_token",
+            "token_count",
+            "input_tokens_secret",
+            "passwordInputTokens",
+            "API key",
+            "total_tokens_token",
+        ] {
+            assert!(secrets.are_in(name), "{name}");
+        }
+        for name in [
+            "input_tokens",
+            "outputTokens",
+            "total-tokens",
+            "cache_read_input_tokens",
+            "prompt_tokens_details",
+            "note",
+            "",
+        ] {
+            assert!(!secrets.are_in(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_list_may_have_blanks_and_nothing() {
+        let parts = NameParts::of(" note , - foot_notes,,-");
+        assert!(parts.are_in("Notes") && parts.are_in("footnote"));
+        assert!(!parts.are_in("footnotes") && !parts.are_in("word"));
+        assert!(!NameParts::of("").are_in("password"));
+    }
 }

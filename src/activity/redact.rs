@@ -1,6 +1,6 @@
 //! Secrets that applications put into metadata: values whose keys look secret are replaced, at any depth.
 
-use crate::settings;
+use crate::settings::{self, NameParts};
 use serde_json::{Map, Value as Json};
 use std::cell::OnceCell;
 
@@ -9,15 +9,15 @@ const REDACTED: &str = "***";
 
 /// The parts of names that look secret now: the setting `audit.redact_keys`, read when the first name is looked at.
 #[derive(Default)]
-pub struct Secrets(OnceCell<Vec<String>>);
+pub struct Secrets(OnceCell<NameParts>);
 
 impl Secrets {
     fn has_part(&self, name: &str) -> bool {
         let parts = self.0.get_or_init(|| {
             let setting = settings::REDACT_KEYS.get().unwrap_or_default();
-            settings::name_parts(&setting.to_string_lossy())
+            NameParts::of(&setting.to_string_lossy())
         });
-        settings::has_part(name, parts)
+        parts.are_in(name)
     }
 
     /// Replaces the values of keys that look secret. What is null stays null.

@@ -2,7 +2,7 @@
 
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::relation::RelationRef;
-use crate::settings;
+use crate::settings::{self, NameParts};
 use crate::table_plan::{CaptureMode, OnTruncate, TableSettings};
 use serde_json::Value as Json;
 
@@ -218,10 +218,10 @@ pub fn parse(
 
 /// The columns whose names look secret.
 pub fn secrets(columns: &[String], is_exempt: impl Fn(&String) -> bool) -> Vec<String> {
-    let parts = settings::name_parts(settings::SECRET_COLUMNS);
+    let secrets = NameParts::of(settings::SECRET_COLUMNS);
     columns
         .iter()
-        .filter(|name| settings::has_part(name, &parts))
+        .filter(|name| secrets.are_in(name))
         .filter(|name| !is_exempt(name))
         .cloned()
         .collect()

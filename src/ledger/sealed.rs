@@ -116,32 +116,38 @@ pub fn find_all(snapshot: &Snapshot, ids: &[i64]) -> Result<HashMap<i64, Leaf>> 
         .collect())
 }
 
-/// Calls `f` with the hashes of an epoch's leaves from `first` to `last` in order, as far as there are any.
-pub fn each_hash(
+/// Calls `f` with the event ids and hashes of an epoch's leaves from `first` to `last` in order, as far as there are any.
+pub fn each_leaf(
     snapshot: &Snapshot,
     epoch: i32,
     first: u64,
     last: u64,
-    mut f: impl FnMut(Hash),
+    mut f: impl FnMut(i64, Hash) -> Result<()>,
 ) -> Result<()> {
     let width = u64::from(WIDTH);
     let tree = Tree::open(epoch, snapshot)?;
     let mut next = first;
-    let mut add = |from: u64, hashes: Vec<Hash>| {
-        for (hash, index) in hashes.into_iter().zip(from..) {
+    let mut add = |from: u64, ids: Vec<i64>, hashes: Vec<Hash>| -> Result<()> {
+        for ((id, hash), index) in ids.into_iter().zip(hashes).zip(from..) {
             if index == next && index <= last {
-                f(hash);
+                f(id, hash)?;
                 next += 1;
             }
         }
+        Ok(())
     };
     tree.each_tile(0, first / width, |tile| {
         pgrx::check_for_interrupts!();
-        add(tile.index * width, tile.hashes);
+        add(tile.index * width, tile.event_ids, tile.hashes)?;
         Ok((tile.index + 1) * width <= last)
     })?;
-    tree.each_edge_row(|row| add(row.first, row.hashes));
-    Ok(())
+    let mut added = Ok(());
+    tree.each_edge_row(|row| {
+        if added.is_ok() {
+            added = add(row.first, row.event_ids, row.hashes);
+        }
+    });
+    added
 }
 
 /// How many event ids are looked at together.

@@ -16,6 +16,7 @@
     clippy::cast_ptr_alignment
 )]
 
+pub mod attempt;
 mod btree;
 mod btree_leaf;
 pub mod catalog;

@@ -1,124 +1,255 @@
 //! `audit.record_archive`: what stands outside the database, verified by reading it back.
+//!
+//! That it was read back is the caller's word. Whatever else a manifest says of this log is checked against the log.
 
 use super::declaration::{self, Runs};
+use super::removal::array;
 use super::{exclusively, needed};
 use crate::act::Act;
+use crate::attach::registry::first;
 use crate::capture::event::EventKind;
-use crate::error::{AttestError, Result, SqlState, or_raise, required};
+use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::ledger::sealed;
-use crate::pg::query;
+use crate::pg::catalog::quote_identifier;
+use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
+use attest_log::hash::sha256;
 use attest_log::tree::Frontier;
 use attest_log::{Hash, hex};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use pgrx::prelude::*;
+use serde::Deserialize;
 use serde_json::Value as Json;
 
-/// `audit.record_archive(…)`; returns the event that records it.
+/// `audit.record_archive(uri, manifest)`; returns the event that records it.
 #[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)] // the SQL signature
-fn record_archive(
-    uri: Option<&str>,
-    partition: Option<&str>,
-    first_event_id: Option<i64>,
-    last_event_id: Option<i64>,
-    leaves: Option<pgrx::JsonB>,
-    root: Option<&[u8]>,
-    manifest_sha256: Option<&[u8]>,
-    archived_at: Option<TimestampWithTimeZone>,
-) -> i64 {
-    let archive = Archive {
-        uri: or_raise(needed(uri, "the archive's address", HINT)).to_owned(),
-        partition: or_raise(needed(partition, "the partition's name", HINT)).to_owned(),
-        first_event_id: or_raise(required(first_event_id, "first_event_id")),
-        last_event_id: or_raise(required(last_event_id, "last_event_id")),
-        leaves: or_raise(declaration::parse_runs(
-            &or_raise(required(leaves, "leaves")).0,
-        )),
-        root: or_raise(hash(root, "root")),
-        manifest: or_raise(hash(manifest_sha256, "manifest_sha256")),
-        archived_at: or_raise(required(archived_at, "archived_at")).to_iso_string(),
-    };
-    or_raise(archive.record())
+fn record_archive(uri: Option<&str>, manifest: Option<&str>) -> i64 {
+    let hint = "attest archive calls audit.record_archive() itself.";
+    let uri = or_raise(needed(uri, "the archive's address", hint));
+    let manifest = or_raise(needed(manifest, "the archive's manifest", hint));
+    or_raise(record(uri, manifest))
 }
 
-const HINT: &str = "attest archive calls audit.record_archive() itself.";
-
-struct Archive {
-    uri: String,
+/// What of a manifest is about the log: docs/archive.md, "Manifest".
+#[derive(Deserialize)]
+struct Manifest {
+    format: String,
     partition: String,
+    from: i64,
+    until: i64,
+    archived_at: i64,
     first_event_id: i64,
     last_event_id: i64,
-    leaves: Runs,
-    root: Hash,
-    manifest: Hash,
-    archived_at: String,
+    leaves: Json,
+    count: u64,
+    root: String,
+    epochs: Vec<Tree>,
+    events: Vec<File>,
 }
 
-impl Archive {
-    fn record(&self) -> Result<i64> {
-        let _superuser = ActAsSuperuser::new();
-        exclusively();
-        let count = self.check_leaves()?;
-        let manifest = hex(&self.manifest);
-        let mut said = declaration::members(&self.leaves, count, &self.root);
-        for (member, value) in [
-            ("uri", Json::from(self.uri.as_str())),
-            ("partition", self.partition.as_str().into()),
-            ("first_event_id", self.first_event_id.into()),
-            ("last_event_id", self.last_event_id.into()),
-            ("manifest_sha256", manifest.into()),
-            ("archived_at", self.archived_at.as_str().into()),
-        ] {
-            said.insert(member.into(), value);
+#[derive(Deserialize)]
+#[allow(clippy::struct_field_names)] // its members are the format's
+struct Tree {
+    epoch: i32,
+    origin: String,
+    tree_size: u64,
+    root: String,
+}
+
+#[derive(Deserialize)]
+struct File {
+    rows: u64,
+}
+
+const FORMAT: &str = "pg_attest/archive/v1";
+/// Events that are looked for together.
+const TOGETHER: usize = 1 << 16;
+
+fn record(uri: &str, manifest_text: &str) -> Result<i64> {
+    let manifest: Manifest = serde_json::from_str(manifest_text)
+        .map_err(|error| refused(&format!("It is no manifest: {error}.")))?;
+    let _superuser = ActAsSuperuser::new();
+    exclusively();
+    let runs = manifest.check()?;
+    let mut said = declaration::members(&runs, manifest.count, &manifest.root()?);
+    let archived_at = first(
+        "SELECT pg_catalog.to_jsonb(pg_catalog.to_timestamp(0) + $1::pg_catalog.float8 * interval '1 microsecond') #>> '{}'",
+        &[Arg::Text(&manifest.archived_at.to_string())],
+    )?;
+    for (member, value) in [
+        ("uri", Json::from(uri)),
+        ("partition", manifest.partition.into()),
+        ("first_event_id", manifest.first_event_id.into()),
+        ("last_event_id", manifest.last_event_id.into()),
+        (
+            "manifest_sha256",
+            hex(&sha256(manifest_text.as_bytes())).into(),
+        ),
+        ("archived_at", archived_at.into()),
+    ] {
+        said.insert(member.into(), value);
+    }
+    Act {
+        said,
+        ..Act::new(EventKind::System, "archive")
+    }
+    .record()
+}
+
+impl Manifest {
+    /// Whether it fits the log; its leaves.
+    fn check(&self) -> Result<Runs> {
+        if self.format != FORMAT {
+            return Err(refused(&format!("Its format is not {FORMAT}.")));
         }
-        Act {
-            said,
-            ..Act::new(EventKind::System, "archive")
+        let runs = declaration::parse_runs(&self.leaves)?;
+        self.check_partition()?;
+        self.check_trees(&runs)?;
+        let rows = self
+            .events
+            .iter()
+            .try_fold(0u64, |sum, file| sum.checked_add(file.rows));
+        if runs.count() != Some(self.count) || rows != Some(self.count) {
+            return Err(refused(
+                "Its leaves, its rows and its count are not as many.",
+            ));
         }
-        .record()
+        self.check_leaves(&runs)?;
+        Ok(runs)
     }
 
-    /// Whether the log has these leaves with this root; their number.
-    fn check_leaves(&self) -> Result<u64> {
+    fn root(&self) -> Result<Hash> {
+        hash(&self.root)
+    }
+
+    /// The month is one of the log's, and was over.
+    fn check_partition(&self) -> Result<()> {
+        let fits = first(
+            "SELECT 'yes' FROM audit.log_partitions WHERE name = $1 \
+               AND (pg_catalog.extract('epoch', starts) * 1000000)::pg_catalog.int8 = $2::pg_catalog.int8 \
+               AND (pg_catalog.extract('epoch', ends) * 1000000)::pg_catalog.int8 = $3::pg_catalog.int8 \
+               AND $4::pg_catalog.int8 BETWEEN $3::pg_catalog.int8 AND pg_catalog.extract('epoch', pg_catalog.clock_timestamp()) * 1000000",
+            &[
+                Arg::Text(&self.partition),
+                Arg::Text(&self.from.to_string()),
+                Arg::Text(&self.until.to_string()),
+                Arg::Text(&self.archived_at.to_string()),
+            ],
+        )?;
+        fits.map(drop).ok_or_else(|| {
+            refused(&format!(
+                "The log has no partition {} with these bounds that was over when it was archived.",
+                self.partition
+            ))
+        })
+    }
+
+    /// Each tree is one of the log's, at a checkpoint behind all of the archive's leaves.
+    fn check_trees(&self, runs: &Runs) -> Result<()> {
+        for run in runs.iter() {
+            let tree = self.epochs.iter().find(|tree| tree.epoch == run.epoch);
+            if tree.is_none_or(|tree| run.last >= tree.tree_size) {
+                return Err(refused("It has leaves beyond its checkpoints."));
+            }
+        }
+        for tree in &self.epochs {
+            let is_there = first(
+                "SELECT 'yes' FROM audit.checkpoints c JOIN audit.epochs e USING (epoch) \
+                 WHERE c.epoch = $1::pg_catalog.int4 AND c.tree_size = $2::pg_catalog.int8 AND e.origin = $3 \
+                   AND pg_catalog.encode(c.root, 'hex') = $4",
+                &[
+                    Arg::Text(&tree.epoch.to_string()),
+                    Arg::Text(&tree.tree_size.to_string()),
+                    Arg::Text(&tree.origin),
+                    Arg::Text(&hex(&hash(&tree.root)?)),
+                ],
+            )?;
+            if is_there.is_none() {
+                return Err(refused(&format!(
+                    "The log has no checkpoint of epoch {} with this size, root and origin.",
+                    tree.epoch
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The log has these leaves with this root, and their events are the partition's, as far as they are still there.
+    fn check_leaves(&self, runs: &Runs) -> Result<()> {
         let snapshot = Snapshot::latest();
         let mut tree = Frontier::new();
-        for run in self.leaves.iter() {
-            sealed::each_hash(&snapshot, run.epoch, run.first, run.last, |hash| {
+        let mut bounds: Option<(i64, i64)> = None;
+        let mut ids = Vec::with_capacity(TOGETHER);
+        for run in runs.iter() {
+            sealed::each_leaf(&snapshot, run.epoch, run.first, run.last, |id, hash| {
                 tree.push(hash);
+                let (least, most) = bounds.get_or_insert((id, id));
+                (*least, *most) = (id.min(*least), id.max(*most));
+                ids.push(id);
+                if ids.len() == TOGETHER {
+                    self.check_events(&ids)?;
+                    ids.clear();
+                }
+                Ok(())
             })?;
         }
-        let count = self.leaves.count();
-        if count == Some(tree.size()) && tree.root() == self.root {
-            return Ok(tree.size());
-        }
-        Err(AttestError::new(
-            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
-            "the archive's leaves are not those of the log",
-        )
-        .detail(format!(
-            "The log has {} of them, with {} root.",
-            tree.size(),
-            if tree.root() == self.root {
+        self.check_events(&ids)?;
+        if tree.size() != self.count || tree.root() != self.root()? {
+            let which = if tree.root() == self.root()? {
                 "this"
             } else {
                 "another"
-            }
-        ))
-        .hint("Archive the partition again, and verify the log: SELECT * FROM audit.verify();"))
+            };
+            return Err(refused(&format!(
+                "The log has {} of its leaves, with {which} root.",
+                tree.size()
+            )));
+        }
+        if bounds != Some((self.first_event_id, self.last_event_id)) {
+            return Err(refused(
+                "Its first and last event are not those of its leaves.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_events(&self, ids: &[i64]) -> Result<()> {
+        let elsewhere = query::rows(
+            &format!(
+                "SELECT e.event_id, e.tableoid::pg_catalog.regclass FROM audit.audit_events e WHERE e.event_id = ANY (ARRAY( \
+                     SELECT id FROM pg_catalog.unnest($1::pg_catalog.int8[]) id \
+                     WHERE NOT EXISTS (SELECT FROM ONLY audit.{} here WHERE here.event_id = id))) LIMIT 1",
+                quote_identifier(&self.partition)
+            ),
+            &[Arg::Text(&array(ids))],
+        )?;
+        let Some(row) = elsewhere.into_iter().next() else {
+            return Ok(());
+        };
+        let cell = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+        Err(refused(&format!(
+            "Event {}, one of its leaves', is in {}.",
+            cell(0),
+            cell(1)
+        )))
     }
 }
 
-fn hash(bytes: Option<&[u8]>, name: &str) -> Result<Hash> {
-    let bytes = required(bytes, name)?;
-    Hash::try_from(bytes).map_err(|_| {
-        AttestError::new(
-            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("{name} is not a SHA-256 hash"),
-        )
-        .detail(format!("It has {} bytes.", bytes.len()))
-        .hint("Give 32 bytes.")
-    })
+/// A hash in base64.
+fn hash(said: &str) -> Result<Hash> {
+    let bytes = BASE64_STANDARD.decode(said).ok();
+    let hash = bytes.and_then(|bytes| bytes.try_into().ok());
+    hash.ok_or_else(|| refused("A root in it is not 32 bytes in base64."))
+}
+
+fn refused(why: &str) -> AttestError {
+    AttestError::new(
+        SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+        "the manifest is not that of an archive of this log",
+    )
+    .detail(why)
+    .hint("Archive the partition again, and verify the log: SELECT * FROM audit.verify();")
 }
 
 /// The leaves that archives hold.

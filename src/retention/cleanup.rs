@@ -2,6 +2,7 @@
 //!
 //! Invariant: rows are deleted as the table's owner, for the table's triggers run with the rights of whoever deletes.
 
+use super::failure::Task;
 use super::{check_table, exclusively, installation};
 use crate::act::{self, Act};
 use crate::attach::registry::{self, first};
@@ -17,11 +18,11 @@ use serde_json::Map;
 use std::ffi::CString;
 
 /// Rows that go in one statement.
-pub const BATCH: u64 = 10_000;
+const BATCH: u64 = 10_000;
 
 /// A table with a cleanup.
 pub struct Cleanup {
-    pub table: pg_sys::Oid,
+    table: pg_sys::Oid,
     owner: pg_sys::Oid,
     name: String,
     column: String,
@@ -146,8 +147,27 @@ pub fn settle() -> Result<()> {
     query::run("SET CONSTRAINTS ALL IMMEDIATE", &[])
 }
 
-/// Deletes the next old rows of a table; returns how many: none where its cleanup was ended meanwhile. After [`settle`].
-pub fn batch(table: pg_sys::Oid) -> Result<u64> {
+impl Cleanup {
+    /// Deletes the next old rows of the table; returns how many, and whether there may be more. A failure is this table's alone. After
+    /// [`settle`].
+    ///
+    /// # Errors
+    /// Where what became of it cannot be recorded.
+    pub fn step(&self) -> Result<(u64, bool)> {
+        let task = Task::Cleanup(self.table);
+        let Some(count) = task.alone(|| batch(self.table))? else {
+            return Ok((0, false));
+        };
+        let goes_on = count == BATCH;
+        if !goes_on {
+            task.succeeded()?;
+        }
+        Ok((count, goes_on))
+    }
+}
+
+/// Deletes the next old rows of a table; returns how many: none where its cleanup was ended meanwhile.
+fn batch(table: pg_sys::Oid) -> Result<u64> {
     pgrx::check_for_interrupts!();
     // Its name may be another table's by now, with triggers that were never meant to run as this owner.
     let known = all()?.into_iter().find(|known| known.table == table);

@@ -37,11 +37,9 @@ fn clear_category(category: Option<&str>, reason: Option<&str>) -> Result<i64> {
     for partition in Partition::all()? {
         progress::show(&format!("clearing audit.{}", partition.name));
         let plan = Plan::of_category(&partition, category)?;
-        let mut after = i64::MIN;
-        loop {
-            let found = plan.next(&partition, after, BATCH, false)?;
-            let Some(last) = found.last() else { break };
-            after = last.event_id;
+        let mut after = (!plan.groups.is_empty()).then_some(i64::MIN);
+        while after.is_some() {
+            let found = plan.next_due(&partition, &mut after, BATCH)?;
             if let Some(held) = found.iter().find(|event| event.held) {
                 return Err(under_hold(category, held));
             }
@@ -64,8 +62,8 @@ fn remove(partition: &Partition, category: &str, reason: &str, found: &[Found]) 
     }
     let mut said = Map::new();
     said.insert("partition".into(), partition.name.clone().into());
+    said.insert("category".into(), category.into());
     let act = Act {
-        category: Some(category),
         reason: Some(reason),
         ..Act::new(EventKind::System, "clear")
     };

@@ -74,19 +74,17 @@ fn hold(
     let mut said = Map::new();
     said.insert("hold".into(), name.into());
     said.insert("installation".into(), installation()?.into());
-    if let Some(request_id) = request_id {
-        said.insert("request_id".into(), request_id.into());
-    }
-    if let Some(period) = period {
-        said.insert("period".into(), period.into());
-    }
-    if let (Some(table), Some(key)) = (target, row_key) {
-        let keys = all(
+    // What is not said is said to be nothing: the session's context could say something else.
+    said.insert("request_id".into(), request_id.into());
+    said.insert("period".into(), period.into());
+    let keys = match (target, row_key) {
+        (Some(table), Some(key)) => all(
             "SELECT k FROM audit.row_keys($1::pg_catalog.oid::pg_catalog.regclass, $2) k ORDER BY 1",
             &[Arg::Text(&table.to_u32().to_string()), Arg::Text(key)],
-        )?;
-        said.insert("row_keys".into(), keys.into());
-    }
+        )?,
+        _ => Vec::new(),
+    };
+    said.insert("row_keys".into(), keys.into());
     Act {
         table: target.map(act::name_of).as_ref(),
         row_key,

@@ -1,8 +1,8 @@
 //! How long events stay, and what is done when their time is over.
 //!
-//! - `policy`, `hold`, `archive`: what administrators say; each is an event, and the log is the only state (`sql/retention.sql`)
-//! - `plan`: which events are due; `prune` (by `step`), `clear`, `erase`: what removes them, and `declaration`: how the log says so
-//! - `upkeep`: pruning on a schedule; `cleanup`: old rows of the application's own tables
+//! - `policy`, `hold`, `archive`: what administrators say; each is an event, and the log is the only state (`sql/retention.sql`, `sql/holds.sql`, `sql/archives.sql`)
+//! - `plan`: which events are due, `newest`: or too many; `prune` (by `step`), `clear`, `erase`: what removes them, and `declaration`: how the log says so
+//! - `upkeep`: pruning on a schedule; `cleanup`: old rows of the application's own tables; `failure`: what fails of it, alone
 //!
 //! Invariant: whatever removes events or payloads writes its declarations in the same transaction, and holds the lock of
 //! [`exclusively`] from before it looks at policies and holds. A crash leaves all of it or nothing.
@@ -12,7 +12,9 @@ mod cleanup;
 mod clear;
 mod declaration;
 mod erase;
+mod failure;
 mod hold;
+mod newest;
 mod plan;
 mod policy;
 mod prune;

@@ -1,9 +1,9 @@
 //! Which events of a partition are due, under which policy.
 
+use super::newest::Cuts;
 use crate::error::Result;
 use crate::pg::query::{self, Arg, Cells};
 use serde_json::{Map, Value as Json, json};
-use std::collections::HashMap;
 
 /// A policy in force.
 #[derive(Clone, PartialEq, Eq)]
@@ -91,17 +91,19 @@ impl Partition {
     }
 }
 
+/// A time, as JSON prints it, and an id: what stands before, in this order, is due.
+pub type Cut = (String, i64);
+
 /// Events of a partition that one policy decides over, for one reason: a table, a category.
 pub struct Group {
     /// As `audit.retention_groups` tells them.
-    key: Map<String, Json>,
+    pub key: Map<String, Json>,
     pub policy: usize,
     pub subject: String,
     pub events: u64,
     pub oldest: String,
     pub newest: String,
-    /// What stands before, by time and id, is due.
-    cut: (String, i64),
+    cut: Cut,
 }
 
 /// The plan for a partition.
@@ -180,67 +182,25 @@ impl Plan {
         })
     }
 
-    /// Counts the events of policies that keep only so many, from the newest partition on: `seen` is what newer ones have.
-    pub fn count(
-        &mut self,
-        partition: &Partition,
-        policies: &[Policy],
-        seen: &mut HashMap<usize, u64>,
-    ) -> Result<()> {
-        if partition.is_default {
-            return Ok(());
-        }
-        for (number, policy) in policies.iter().enumerate() {
-            let Some(most) = policy.max_events else {
-                continue;
-            };
-            let here: u64 = self.of(number).map(|group| group.events).sum();
-            let before = seen.entry(number).or_default();
-            let room = most.saturating_sub(*before);
-            *before += here;
-            if here <= room {
-                continue;
-            }
-            let cut = if room == 0 {
-                ("infinity".to_owned(), i64::MAX)
-            } else {
-                let groups: Json = self
-                    .of(number)
-                    .map(|group| Json::Object(group.key.clone()))
-                    .collect();
-                let rows = query::rows(
-                    "SELECT pg_catalog.to_jsonb(cut_time) #>> '{}', cut_id \
-                     FROM audit.newest_kept($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, $3::pg_catalog.int8)",
-                    &[
-                        Arg::Text(&partition.oid),
-                        Arg::Text(&groups.to_string()),
-                        Arg::Text(&room.to_string()),
-                    ],
-                )?;
-                let row = rows.into_iter().next().unwrap_or_default();
-                (text(&row, 0), text(&row, 1).parse().unwrap_or(i64::MIN))
-            };
-            for group in self
-                .groups
-                .iter_mut()
-                .filter(|group| group.policy == number)
+    /// Cuts off what is behind the newest so many events of each policy, where that is more than what is due by age.
+    pub fn cut_off(&mut self, cuts: &Cuts) -> Result<()> {
+        for group in &mut self.groups {
+            if let Some(cut) = cuts.get(&group.policy)
+                && later(&cut.0, &group.cut.0)?
             {
-                // Whichever limit is passed.
-                if later(&cut.0, &group.cut.0)? {
-                    group.cut = cut.clone();
-                }
+                group.cut = cut.clone();
             }
         }
         Ok(())
     }
 
-    fn of(&self, policy: usize) -> impl Iterator<Item = &Group> {
+    pub fn of(&self, policy: usize) -> impl Iterator<Item = &Group> {
         self.groups
             .iter()
             .filter(move |group| group.policy == policy)
     }
 
-    /// The groups that may have due events, for `audit.due_events`.
+    /// The groups that may have due events, for `audit.next_events`.
     fn to_json(&self) -> Json {
         self.groups
             .iter()
@@ -268,33 +228,57 @@ impl Plan {
         Ok((any, kept))
     }
 
-    /// The next events, by ids: those that are due, or all.
+    /// The next events that are due, by ids: about `limit`, of as many events as it takes. `after` is where they are looked for from, and
+    /// then where to go on; None at the end.
+    pub fn next_due(
+        &self,
+        partition: &Partition,
+        after: &mut Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Found>> {
+        let mut due = Vec::new();
+        while due.len() < limit / 2 && after.is_some() {
+            let found = self.next(partition, after, limit)?;
+            due.extend(found.into_iter().filter(|event| event.group.is_some()));
+        }
+        Ok(due)
+    }
+
+    /// The next so many events, by ids, whether they are due or not. For `after`, see [`Self::next_due`].
     pub fn next(
         &self,
         partition: &Partition,
-        after: i64,
+        after: &mut Option<i64>,
         limit: usize,
-        everything: bool,
     ) -> Result<Vec<Found>> {
+        let Some(last) = *after else {
+            return Ok(Vec::new());
+        };
+        pgrx::check_for_interrupts!();
         let rows = query::rows(
-            "SELECT event_id, place, held FROM audit.due_events($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, \
-                    $3::pg_catalog.int8, $4::pg_catalog.int4, $5::pg_catalog.bool)",
+            "SELECT event_id, place, held FROM audit.next_events($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, \
+                    $3::pg_catalog.int8, $4::pg_catalog.int4)",
             &[
                 Arg::Text(&partition.oid),
                 Arg::Text(&self.to_json().to_string()),
-                Arg::Text(&after.to_string()),
+                Arg::Text(&last.to_string()),
                 Arg::Text(&limit.to_string()),
-                Arg::Text(if everything { "true" } else { "false" }),
             ],
         )?;
-        Ok(rows
+        let mut found: Vec<Found> = rows
             .into_iter()
             .map(|row| Found {
                 event_id: text(&row, 0).parse().unwrap_or_default(),
                 group: cell(&row, 1).and_then(|place| place.parse().ok()),
                 held: is(&row, 2),
             })
-            .collect())
+            .collect();
+        found.sort_unstable_by_key(|event| event.event_id);
+        *after = found
+            .last()
+            .filter(|_| found.len() >= limit)
+            .map(|event| event.event_id);
+        Ok(found)
     }
 }
 
@@ -319,7 +303,7 @@ fn cell(row: &Cells, at: usize) -> Option<String> {
     row.get(at).cloned().flatten()
 }
 
-fn text(row: &Cells, at: usize) -> String {
+pub fn text(row: &Cells, at: usize) -> String {
     cell(row, at).unwrap_or_default()
 }
 

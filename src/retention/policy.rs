@@ -253,12 +253,15 @@ fn record(
         Subject::Table(table) => Some(act::name_of(table)),
         _ => None,
     };
+    // Not in the event's own category: among the application's events of it, this is none. NULL, too, is said, or the session's context
+    // could say something else.
+    let category = match subject {
+        Subject::Category(category) => Some(category),
+        _ => None,
+    };
+    said.insert("category".into(), category.into());
     Act {
         table: name.as_ref(),
-        category: match subject {
-            Subject::Category(category) => Some(category),
-            _ => None,
-        },
         said,
         ..Act::new(EventKind::System, action)
     }

@@ -5,6 +5,8 @@
 //! transaction. Of other partitions, due events are deleted in batches. PostgreSQL's DETACH … CONCURRENTLY is no way: it is refused
 //! where there is a default partition.
 
+use super::failure::Task;
+use super::newest::{self, Cuts};
 use super::plan::{Partition, Plan, Policy};
 use super::step::{Current, Outcome, Row, Work};
 use super::{archive, exclusively};
@@ -18,7 +20,6 @@ use crate::pg::role::ActAsSuperuser;
 use crate::pg::{catalog, progress, xact};
 use pgrx::prelude::*;
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 /// `audit.apply_retention(dry_run)`.
 #[pg_extern(sql = false)]
@@ -56,6 +57,7 @@ pub fn all_at_once() -> Result<i64> {
     let mut pruned = 0;
     let mut run = Run::begin(false)?;
     while let Some(step) = run.step()? {
+        step.tell()?;
         pruned += step.pruned;
     }
     Ok(pruned.cast_signed())
@@ -65,6 +67,9 @@ fn apply(dry_run: bool) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut run = Run::begin(dry_run)?;
     while let Some(mut step) = run.step()? {
+        if !dry_run {
+            step.tell()?;
+        }
         rows.append(&mut step.rows);
     }
     Ok(rows)
@@ -94,12 +99,15 @@ pub fn batch() -> Result<(Option<String>, i64, bool)> {
         Some(run) => run,
         None => Run::begin(false)?,
     };
-    let Some(step) = run.step()? else {
+    let Some(mut step) = run.step()? else {
         return Ok((None, 0, true));
     };
-    if step.ends && step.partition.is_over && !xact::in_block() {
-        drop_if_empty(&step.partition)?;
+    let task = Task::Prune(&step.partition.name);
+    let drops = step.ends && !step.failed && step.partition.is_over && !xact::in_block();
+    if drops && task.alone(|| drop_if_empty(&step.partition))?.is_none() {
+        step.failed = true;
     }
+    step.tell()?;
     RUN.replace(Some(run));
     Ok((Some(step.partition.name), step.pruned.cast_signed(), false))
 }
@@ -108,8 +116,8 @@ pub fn batch() -> Result<(Option<String>, i64, bool)> {
 struct Run {
     dry: bool,
     policies: Vec<Policy>,
-    /// What newer partitions have of policies that keep only so many events.
-    seen: HashMap<usize, u64>,
+    /// What policies that keep only so many events keep.
+    cuts: Cuts,
     /// The partitions to come, the next one last.
     queue: Vec<Partition>,
     current: Option<Current>,
@@ -121,17 +129,32 @@ struct Step {
     pruned: u64,
     /// Whether the partition is done; then with what became of it.
     ends: bool,
+    /// Whether nothing of the step stays.
+    failed: bool,
     rows: Vec<Row>,
+}
+
+impl Step {
+    /// Says that a partition that failed before did not fail this time.
+    fn tell(&self) -> Result<()> {
+        if self.ends && !self.failed {
+            Task::Prune(&self.partition.name).succeeded()
+        } else {
+            Ok(())
+        }
+    }
 }
 
 impl Run {
     fn begin(dry: bool) -> Result<Self> {
         let mut queue = Partition::all()?;
+        let policies = Policy::all()?;
+        let cuts = newest::cuts(&queue, &policies)?;
         queue.reverse();
         Ok(Self {
             dry,
-            policies: Policy::all()?,
-            seen: HashMap::new(),
+            policies,
+            cuts,
             queue,
             current: None,
         })
@@ -155,14 +178,30 @@ impl Run {
             // Somebody changed a policy meanwhile: what is due is another question now.
             *self = Self::begin(self.dry)?;
         }
-        let mut current = match self.current.take() {
-            Some(current) => current,
+        let partition = match &self.current {
+            Some(current) => current.partition.clone(),
             None => match self.queue.pop() {
-                Some(partition) if !self.policies.is_empty() => self.look_at(partition)?,
+                Some(partition) if !self.policies.is_empty() => partition,
                 _ => return Ok(None),
             },
         };
-        progress::show(&format!("pruning audit.{}", current.partition.name));
+        progress::show(&format!("pruning audit.{}", partition.name));
+        if self.dry {
+            return self.work_at(&partition).map(Some);
+        }
+        let before = self.current.as_ref().map(Current::pruned);
+        let done = Task::Prune(&partition.name).alone(|| self.work_at(&partition))?;
+        Ok(Some(match done {
+            Some(step) => step,
+            None => self.give_up(partition, &before.unwrap_or_default()),
+        }))
+    }
+
+    /// The next batch of a partition, or all of it.
+    fn work_at(&mut self, partition: &Partition) -> Result<Step> {
+        if self.current.is_none() {
+            self.current = Some(self.look_at(partition.clone())?);
+        }
         let archives = if self.policies.iter().any(|policy| policy.require_archive) {
             archive::archived()?
         } else {
@@ -173,30 +212,44 @@ impl Run {
             policies: &self.policies,
             archives: &archives,
         };
-        let (pruned, ends) = work.run(&mut current)?;
-        let partition = current.partition.clone();
-        let rows = if ends {
-            current.rows(&self.policies)
-        } else {
-            self.current = Some(current);
-            Vec::new()
+        let current = self.current.as_mut();
+        let (pruned, ends) = current.map_or(Ok((0, true)), |current| work.run(current))?;
+        let rows = match self.current.take_if(|_| ends) {
+            Some(current) => current.rows(&self.policies),
+            None => Vec::new(),
         };
-        Ok(Some(Step {
-            partition,
+        Ok(Step {
+            partition: partition.clone(),
             pruned,
             ends,
+            failed: false,
             rows,
-        }))
+        })
     }
 
-    fn look_at(&mut self, partition: Partition) -> Result<Current> {
+    /// Leaves a partition that failed to the next run; `before` is what went of each group before the failure.
+    fn give_up(&mut self, partition: Partition, before: &[u64]) -> Step {
+        let current = self.current.take();
+        Step {
+            partition,
+            pruned: 0,
+            ends: true,
+            failed: true,
+            rows: current.map_or(Vec::new(), |mut current| {
+                current.fail(before);
+                current.rows(&self.policies)
+            }),
+        }
+    }
+
+    fn look_at(&self, partition: Partition) -> Result<Current> {
         let mut plan = Plan::by_age(&partition, &self.policies)?;
-        plan.count(&partition, &self.policies, &mut self.seen)?;
+        plan.cut_off(&self.cuts)?;
         let outcomes = vec![Outcome::default(); plan.groups.len()];
         Ok(Current {
             partition,
             plan,
-            after: i64::MIN,
+            after: Some(i64::MIN),
             outcomes,
             method: "delete",
         })

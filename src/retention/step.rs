@@ -50,14 +50,29 @@ pub type Row = (
 pub struct Current {
     pub partition: Partition,
     pub plan: Plan,
-    /// The events up to this id are done.
-    pub after: i64,
+    /// The events up to this id are done; None: all are.
+    pub after: Option<i64>,
     /// One for each group of the plan.
     pub outcomes: Vec<Outcome>,
     pub method: &'static str,
 }
 
 impl Current {
+    /// How many events of each group went.
+    pub fn pruned(&self) -> Vec<u64> {
+        let outcomes = self.outcomes.iter();
+        outcomes.map(|outcome| outcome.pruned).collect()
+    }
+
+    /// Only these went, and then something failed.
+    pub fn fail(&mut self, pruned: &[u64]) {
+        self.method = "failed";
+        let before = pruned.iter().copied().chain(std::iter::repeat(0));
+        for (outcome, pruned) in self.outcomes.iter_mut().zip(before) {
+            outcome.pruned = pruned;
+        }
+    }
+
     pub fn rows(&self, policies: &[Policy]) -> Vec<Row> {
         let time = |text: &str| TimestampWithTimeZone::from_str(text).ok();
         let groups = self.plan.groups.iter().zip(&self.outcomes);
@@ -93,7 +108,7 @@ impl Work<'_> {
     /// Does the next batch, or all of a partition that can be emptied. Returns how many events went, and whether the partition is
     /// done.
     pub fn run(&self, current: &mut Current) -> Result<(u64, bool)> {
-        if current.after == i64::MIN {
+        if current.after == Some(i64::MIN) {
             let (any, kept) = current.plan.outlook()?;
             if !any {
                 return Ok((0, true));
@@ -106,12 +121,12 @@ impl Work<'_> {
         }
         let found = current
             .plan
-            .next(&current.partition, current.after, BATCH, false)?;
+            .next_due(&current.partition, &mut current.after, BATCH)?;
         let (ids, _) = self.batch(current, &found)?;
         if !self.dry {
             removal::delete(&current.partition, &ids)?;
         }
-        Ok((ids.len() as u64, found.len() < BATCH))
+        Ok((ids.len() as u64, current.after.is_none()))
     }
 
     /// Empties a partition but for what has to stay.
@@ -124,16 +139,13 @@ impl Work<'_> {
             return Ok(0);
         }
         let (mut gone, mut stays) = (Vec::new(), Vec::new());
-        loop {
+        while current.after.is_some() {
             let found = current
                 .plan
-                .next(&current.partition, current.after, BATCH, true)?;
+                .next(&current.partition, &mut current.after, BATCH)?;
             let (mut removed, mut kept) = self.batch(current, &found)?;
             gone.append(&mut removed);
             stays.append(&mut kept);
-            if found.len() < BATCH {
-                break;
-            }
         }
         if self.dry || gone.is_empty() {
             return Ok(gone.len() as u64);
@@ -152,11 +164,6 @@ impl Work<'_> {
 
     /// Declares those of the events that may go; returns their ids, and those of the others.
     fn batch(&self, current: &mut Current, found: &[Found]) -> Result<(Vec<i64>, Vec<i64>)> {
-        pgrx::check_for_interrupts!();
-        let Some(last) = found.last() else {
-            return Ok((Vec::new(), Vec::new()));
-        };
-        current.after = last.event_id;
         let due: Vec<i64> = found
             .iter()
             .filter(|event| event.group.is_some() && !event.held)

@@ -1,6 +1,7 @@
 //! Upkeep on a schedule: months ahead, the default partition drained, what is due pruned, old rows of other tables deleted.
 
 pub use super::cleanup::settle;
+use super::failure::Task;
 use super::{cleanup, policy, prune};
 use crate::act::Act;
 use crate::attach::ddl::OwnDdl;
@@ -106,7 +107,13 @@ pub fn run_in_worker() {
     if !goes_on {
         return;
     }
-    let (moved, made) = worker::transaction("keeping months ahead", || or_raise(keep_months()));
+    let (moved, made) = worker::transaction("keeping months ahead", || {
+        let done = or_raise(Task::Months.alone(keep_months));
+        if done.is_some() {
+            or_raise(Task::Months.succeeded());
+        }
+        done.unwrap_or_default()
+    });
     let mut pruned = 0;
     loop {
         let (_, count, finished) = worker::transaction("pruning", || {
@@ -123,12 +130,12 @@ pub fn run_in_worker() {
     let tables = worker::transaction("looking at cleanups", || or_raise(cleanup::all()));
     for table in tables {
         loop {
-            let count = worker::transaction("cleaning up", || {
+            let (count, goes_on) = worker::transaction("cleaning up", || {
                 or_raise(cleanup::settle());
-                or_raise(cleanup::batch(table.table))
+                or_raise(table.step())
             });
             deleted += count;
-            if count < cleanup::BATCH {
+            if !goes_on {
                 break;
             }
         }
@@ -176,9 +183,9 @@ pub fn clean_up_in_session() -> Result<i64> {
     let mut deleted: u64 = 0;
     for table in cleanup::all()? {
         loop {
-            let count = cleanup::batch(table.table)?;
+            let (count, goes_on) = table.step()?;
             deleted += count;
-            if count < cleanup::BATCH {
+            if !goes_on {
                 break;
             }
         }

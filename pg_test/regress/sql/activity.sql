@@ -58,7 +58,11 @@ SELECT audit.log_event('secrets', metadata => '{"password": "x", "userPassword":
     "deep": [1, {"list": [{"private_key": "k", "note": "n"}], "credentials": [1, 2]}], "passphrase": null}') > 0 AS logged;
 SELECT jsonb_pretty(context -> 'metadata') FROM told();
 SHOW audit.redact_keys;
-SET audit.redact_keys = 'note, Home_Address';
+-- counts of tokens are none; what stands behind a minus is left out of a name
+SELECT audit.log_event('counts', metadata => '{"usage": {"input_tokens": 7, "outputTokens": 8, "total_tokens": 15, "cache_read_input_tokens": 2, "prompt_tokens_details": {"cached": 1}},
+    "token": "a", "access_token": "b", "refresh_token": "c", "api_token": "d", "tokens": ["e"], "input_token": "f", "input_tokens_secret": "g"}') > 0 AS logged;
+SELECT jsonb_pretty(context -> 'metadata') FROM told();
+SET audit.redact_keys = 'note, Home_Address, -footnotes';
 SELECT audit.log_event('own list', metadata => '{"password": "kept", "note": 1, "homeAddress": 2, "footnotes": 3}') > 0 AS logged;
 SELECT context FROM told();
 SET audit.redact_keys = '';

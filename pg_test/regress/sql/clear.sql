@@ -44,7 +44,10 @@ SELECT audit.log_event('login', category => 'access', description => 'not sealed
 SELECT audit.clear('access', 'housekeeping');
 COMMIT;
 SELECT * FROM here;
-SELECT category, reason, (context ->> 'count')::int AS events FROM audit.audit_events WHERE operation = 'system' AND action = 'clear';
+SELECT category, context ->> 'category' AS cleared, reason, (context ->> 'count')::int AS events FROM audit.audit_events WHERE operation = 'system' AND action = 'clear';
+-- what was said and done about a category is no event of it
+SELECT operation, action, context ->> 'category' AS about FROM audit.events(category => '{access}');
+SELECT DISTINCT action, category, context ->> 'category' AS about FROM audit.audit_events WHERE operation = 'system' AND context ->> 'category' = 'access' ORDER BY 1;
 SELECT subject, pruned, pruned_under FROM audit.retention_report() WHERE pruned > 0;
 
 -- they are declared as gone: the log verifies

@@ -179,19 +179,19 @@ SELECT audit.clear('nothing', 'tidy');
 SELECT audit.set_retention('2 years', locked => true);
 SELECT audit.clear('nothing', 'tidy');
 
--- an archive, and a policy that asks for one
+-- a policy that asks for an archive
 SELECT audit.set_retention('1 day', target => 'remarks', max_events => 0, require_archive => true);
 SELECT policy, due, not_archived, pruned FROM audit.apply_retention(false);
-SELECT l.leaf_index AS leaf, l.event_id AS event, l.leaf_hash AS hash FROM audit.leaves(0, 1000000) l JOIN audit.audit_events e USING (event_id) WHERE e.table_name = 'remarks' AND e.operation = 'insert' \gset
-SELECT audit.record_archive('file:///a', 'p', :event, :event, format('[[1, %s, %s]]', :leaf, :leaf)::jsonb, sha256('x'), sha256('m'), '2026-01-01');
-SELECT audit.record_archive('file:///a', 'p', :event, :event, '[[1, 10, 9]]', sha256('x'), sha256('m'), '2026-01-01');
-\set VERBOSITY terse
-SELECT audit.record_archive('file:///a', 'p', :event, :event, '[[1, 0, 9000]]', sha256('x'), sha256('m'), '2026-01-01');
-\set VERBOSITY default
-SELECT audit.record_archive('file:///a', 'p', :event, :event, '[[1, 0, 0]]', '\x00', sha256('m'), '2026-01-01');
-SELECT audit.record_archive('file:///a', 'p', :event, :event, format('[[1, %s, %s]]', :leaf, :leaf)::jsonb, :'hash', sha256('m'), '2026-01-01') > 0 AS recorded;
-SELECT uri, partition, events, root = :'hash' AS root, manifest_sha256 = sha256('m') AS manifest, archived_at, recorded_by = session_user AS mine FROM audit.archives;
-SELECT policy, due, not_archived, pruned FROM audit.apply_retention(false);
+
+-- the session's context says nothing of policies and holds
+BEGIN;
+SET LOCAL audit.context = '{"category": "login", "request_id": "r", "period": "(,2000-01-01)", "row_keys": ["1"], "keep": "P1D", "locked": true, "max_events": 1}';
+SELECT audit.set_retention('30 years', target => 'remarks');
+SELECT audit.set_retention('30 years', category => 'other');
+SELECT audit.hold('whole table', target => 'orders', reason => 'court') > 0 AS held;
+SELECT policy, target, category, keep, max_events, locked FROM audit.retention_policies WHERE keep = '30 years' ORDER BY 1;
+SELECT name, target, row_key, row_keys, request_id, period FROM audit.holds WHERE name = 'whole table';
+ROLLBACK;
 
 -- what is wrong with arguments
 SELECT audit.set_retention('-1 day');

@@ -61,6 +61,28 @@ SET ROLE regress_owner;
 SELECT audit.attach_cleanup('hits', 'seen', '1 year');
 RESET ROLE;
 
+-- a table that cannot be cleaned up fails alone: the others are, it is told, and tried again
+CREATE TABLE accounts (name text, seen timestamptz);
+CREATE TABLE visits (seen timestamptz);
+INSERT INTO accounts VALUES ('Miller', '2001-01-01');
+INSERT INTO visits VALUES ('2001-01-01');
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '% stays', coalesce(to_jsonb(OLD) ->> 'name', TG_RELID::regclass::text) USING ERRCODE = 'raise_exception', HINT = 'Ask.'; END $$;
+CREATE TRIGGER refuse BEFORE DELETE ON accounts FOR EACH ROW EXECUTE FUNCTION refuse();
+SELECT audit.attach_cleanup('accounts', 'seen', '1 year'), audit.attach_cleanup('visits', 'seen', '1 year');
+SELECT * FROM audit.maintain() WHERE task LIKE 'rows%';
+SELECT (SELECT count(*) FROM accounts) AS accounts, (SELECT count(*) FROM visits) AS visits;
+SELECT task, subject, sqlstate FROM audit.upkeep_failures;
+SELECT item, value, ok, hint FROM audit.status() WHERE item LIKE 'failed%';
+SELECT count(*) AS "personal data in the log" FROM audit.audit_events e WHERE e::text LIKE '%Miller%';
+ALTER TABLE accounts RENAME TO people;
+SELECT * FROM audit.maintain() WHERE task LIKE 'rows%';
+SELECT task, subject, sqlstate FROM audit.upkeep_failures;
+ALTER TABLE people DISABLE TRIGGER refuse;
+SELECT * FROM audit.maintain() WHERE task LIKE 'rows%';
+SELECT task, subject, sqlstate FROM audit.upkeep_failures;
+SELECT action, table_name, context - 'installation' AS context FROM audit.audit_events WHERE action LIKE '% upkeep' ORDER BY event_id;
+SELECT audit.detach_cleanup('people'), audit.detach_cleanup('visits');
+
 -- the report, before and after
 SELECT audit.set_retention('7 years') AS policy;
 SELECT audit.hold('case', target => 'sessions', row_key => '2', reason => 'court') > 0 AS held;
@@ -68,7 +90,21 @@ SELECT month, subject, events, policy, due_at, holds FROM audit.retention_report
 SELECT item, value, ok, hint FROM audit.status() WHERE item LIKE 'months due%' OR item LIKE '%holds' OR item LIKE 'retention%';
 SELECT audit.release_hold('case', 'settled');
 SELECT item, value, ok, hint FROM audit.status() WHERE item LIKE 'months due%';
+-- so does a partition that cannot be pruned
+CREATE TRIGGER refuse BEFORE TRUNCATE ON audit.audit_events_2015_02 FOR EACH STATEMENT EXECUTE FUNCTION refuse();
 SELECT * FROM audit.maintain() WHERE task LIKE '%pruned';
+SELECT task, subject, sqlstate FROM audit.upkeep_failures;
+SELECT partition, due, pruned, method FROM audit.apply_retention(false);
+CREATE VIEW old_events AS SELECT * FROM audit.audit_events_2015_01;
+CALL audit.prune();
+SELECT task, subject, sqlstate FROM audit.upkeep_failures ORDER BY subject;
+SELECT count(*) AS declared FROM audit.audit_events d, jsonb_array_elements(d.context -> 'events') WHERE d.action = 'prune' AND d.context ->> 'partition' = 'audit_events_2015_02';
+DROP TRIGGER refuse ON audit.audit_events_2015_02;
+DROP VIEW old_events;
+SELECT * FROM audit.maintain() WHERE task LIKE '%pruned';
+CALL audit.prune();
+SELECT task, subject, sqlstate FROM audit.upkeep_failures;
+SELECT count(*) AS "old months left" FROM audit.log_partitions WHERE ends < '2018-01-01' AND NOT is_default;
 SELECT month, subject, events, policy, pruned, last_pruned_at > now() - interval '1 hour' AS just, pruned_under FROM audit.retention_report() WHERE month < '2016-01-01';
 SELECT item, value, ok FROM audit.status() WHERE item LIKE 'months due%' OR item = 'last upkeep';
 

@@ -129,11 +129,11 @@ impl Archive {
                 more => format!("{}-{more}", partition.name),
             };
             let place = store.inside(&name);
-            let (manifest, sha256, report) = match verify::open(&place)? {
+            let (opened, report) = match verify::open(&place)? {
                 None => {
                     let (opened, report) =
                         write::write(database, partition, events, &place, &options)?;
-                    (opened.manifest, opened.sha256, Some(report))
+                    (opened, Some(report))
                 }
                 Some(Err(error)) => bail!("{}: its manifest is none: {error:#}", place.name()),
                 Some(Ok(opened)) => {
@@ -154,7 +154,7 @@ impl Archive {
                     } else {
                         Some(verify::verify(&place, &opened, &options)?)
                     };
-                    (opened.manifest, opened.sha256, report)
+                    (opened, report)
                 }
             };
             let Some(report) = report else {
@@ -171,8 +171,9 @@ impl Archive {
                 return Ok(Ended::Findings);
             }
             if !self.no_record {
-                record::record(&self.db.parse()?, &manifest, &sha256, &place.uri())?;
+                record::record(&self.db.parse()?, &opened, &place.uri())?;
             }
+            let (manifest, sha256) = (&opened.manifest, &opened.sha256);
             let size: u64 = manifest.events.iter().map(|file| file.object.bytes).sum();
             say!(
                 "{}: {} events archived to {} ({} of Parquet)\n  manifest SHA-256 {sha256}",

@@ -1,6 +1,7 @@
 //! The columns of an archive's rows, and what they are in Parquet: docs/archive.md, "Columns".
 
 use anyhow::Result;
+use attest_log::encoding::{EventRecord, TextList};
 use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::schema::types::{Type, TypePtr};
 use std::sync::Arc;
@@ -12,7 +13,11 @@ pub enum Kind {
     /// Microseconds since the Unix epoch, UTC.
     Time,
     Int,
+    /// A table's: without a sign, in 32 bits.
+    Oid,
     Text,
+    /// As PostgreSQL's inet prints it.
+    Address,
     /// The exact text that PostgreSQL prints.
     Json,
     Bytes,
@@ -24,10 +29,10 @@ impl Kind {
     /// In the manifest: a type of SQL.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Long => "bigint",
+            Self::Long | Self::Oid => "bigint",
             Self::Time => "timestamptz",
             Self::Int => "integer",
-            Self::Text => "text",
+            Self::Text | Self::Address => "text",
             Self::Json => "json",
             Self::Bytes => "bytea",
             Self::List => "text[]",
@@ -54,8 +59,6 @@ const fn column(name: &'static str, kind: Kind, required: bool, repeats: bool) -
     }
 }
 
-/// How many columns of `audit.audit_events` come first.
-pub const OF_EVENT: usize = 35;
 /// The tree that the event's leaf is in.
 pub const EPOCH: usize = 35;
 /// The leaf's index in it.
@@ -69,7 +72,7 @@ pub const COLUMNS: [Column; 37] = [
     column("xact_id", Kind::Long, true, false),
     column("statement_id", Kind::Int, true, true),
     column("backend_pid", Kind::Int, true, true),
-    column("table_oid", Kind::Long, false, true),
+    column("table_oid", Kind::Oid, false, true),
     column("operation", Kind::Text, true, true),
     column("salt", Kind::Bytes, false, false),
     column("schema_name", Kind::Text, false, true),
@@ -88,7 +91,7 @@ pub const COLUMNS: [Column; 37] = [
     column("tenant_id", Kind::Text, false, true),
     column("reason", Kind::Text, false, true),
     column("application_name", Kind::Text, false, true),
-    column("client_addr", Kind::Text, false, true),
+    column("client_addr", Kind::Address, false, true),
     column("action", Kind::Text, false, true),
     column("category", Kind::Text, false, true),
     column("severity", Kind::Text, false, true),
@@ -101,6 +104,65 @@ pub const COLUMNS: [Column; 37] = [
     column("epoch", Kind::Int, true, true),
     column("leaf_index", Kind::Long, true, false),
 ];
+
+/// A value that is not NULL; lists and whatever else is no number as bytes.
+#[derive(Clone, Copy)]
+pub enum Value<'a> {
+    Long(i64),
+    Int(i32),
+    Bytes(&'a [u8]),
+}
+
+/// The values of an event and of its place, in the order of [`COLUMNS`].
+pub fn values<'a>(
+    event: &'a EventRecord<'_>,
+    epoch: i32,
+    leaf_index: i64,
+) -> [Option<Value<'a>>; COLUMNS.len()] {
+    let long = |value: i64| Some(Value::Long(value));
+    let int = |value: i32| Some(Value::Int(value));
+    let some = |value: &'a [u8]| Some(Value::Bytes(value));
+    let bytes = |value: Option<&'a [u8]>| value.map(Value::Bytes);
+    [
+        long(event.event_id),
+        long(event.occurred_at),
+        long(event.captured_at),
+        long(event.xact_id.cast_signed()),
+        int(event.statement_id),
+        int(event.backend_pid),
+        event.table_oid.map(|oid| Value::Long(oid.into())),
+        some(event.operation),
+        bytes(event.salt.as_ref().map(<[u8; 16]>::as_slice)),
+        bytes(event.schema_name),
+        bytes(event.table_name),
+        bytes(event.row_key),
+        bytes(event.old_row_key),
+        bytes(event.old_values),
+        bytes(event.new_values),
+        bytes(event.changed_columns.map(TextList::as_bytes)),
+        some(event.session_user_name),
+        some(event.effective_role),
+        bytes(event.app_user_id),
+        bytes(event.request_id),
+        bytes(event.process_id),
+        bytes(event.session_id),
+        bytes(event.tenant_id),
+        bytes(event.reason),
+        bytes(event.application_name),
+        bytes(event.client_addr),
+        bytes(event.action),
+        bytes(event.category),
+        bytes(event.severity),
+        bytes(event.entity_type),
+        bytes(event.entity_id),
+        bytes(event.entity_name),
+        bytes(event.description),
+        bytes(event.context),
+        bytes(event.payload_hash.as_ref().map(<[u8; 32]>::as_slice)),
+        int(epoch),
+        long(leaf_index),
+    ]
+}
 
 impl Column {
     fn parquet(&self) -> Result<Type> {
@@ -118,10 +180,10 @@ impl Column {
         let (name, bytes) = (self.name, Physical::BYTE_ARRAY);
         let time = LogicalType::timestamp(true, TimeUnit::MICROS);
         Ok(match self.kind {
-            Kind::Long => primitive(name, Physical::INT64, None)?,
+            Kind::Long | Kind::Oid => primitive(name, Physical::INT64, None)?,
             Kind::Time => primitive(name, Physical::INT64, Some(time))?,
             Kind::Int => primitive(name, Physical::INT32, None)?,
-            Kind::Text => primitive(name, bytes, Some(LogicalType::String))?,
+            Kind::Text | Kind::Address => primitive(name, bytes, Some(LogicalType::String))?,
             Kind::Json => primitive(name, bytes, Some(LogicalType::Json))?,
             Kind::Bytes => primitive(name, bytes, None)?,
             Kind::List => {

@@ -1,7 +1,7 @@
 //! Brings an archive's events into a database, as a partition of `audit.archived_events` (`sql/archived_events.sql`): a table of its
 //! own, which no function of the log reads.
 
-use super::columns::{COLUMNS, EPOCH, LEAF_INDEX};
+use super::columns::{self, COLUMNS, Kind, Value};
 use super::rows::{self, Archived};
 use super::store::Store;
 use super::verify::Opened;
@@ -95,58 +95,29 @@ pub fn drop(target: &Target, name: &str) -> Result<()> {
 
 /// A row of a binary COPY: PostgreSQL's documentation, "COPY", section "Binary Format".
 fn encode(archived: &Archived<'_>, row: &mut Vec<u8>) -> Result<()> {
-    let event = &archived.event;
     row.extend(i16::try_from(COLUMNS.len())?.to_be_bytes());
-    let time = |micros: i64| micros.wrapping_sub(POSTGRES_EPOCH).to_be_bytes();
-    field(row, Some(&event.event_id.to_be_bytes()))?;
-    field(row, Some(&time(event.occurred_at)))?;
-    field(row, Some(&time(event.captured_at)))?;
-    field(row, Some(&event.xact_id.to_be_bytes()))?;
-    field(row, Some(&event.statement_id.to_be_bytes()))?;
-    field(row, Some(&event.backend_pid.to_be_bytes()))?;
-    let table_oid = event.table_oid.map(u32::to_be_bytes);
-    field(row, table_oid.as_ref().map(<[u8; 4]>::as_slice))?;
-    field(row, Some(event.operation))?;
-    field(row, event.salt.as_ref().map(<[u8; 16]>::as_slice))?;
-    field(row, event.schema_name)?;
-    field(row, event.table_name)?;
-    field(row, event.row_key)?;
-    field(row, event.old_row_key)?;
-    json(row, event.old_values)?;
-    json(row, event.new_values)?;
-    let changed = event.changed_columns.map(array).transpose()?;
-    field(row, changed.as_deref())?;
-    for text in [
-        Some(event.session_user_name),
-        Some(event.effective_role),
-        event.app_user_id,
-        event.request_id,
-        event.process_id,
-        event.session_id,
-        event.tenant_id,
-        event.reason,
-        event.application_name,
-    ] {
-        field(row, text)?;
+    let values = columns::values(&archived.event, archived.epoch, archived.leaf_index);
+    for (column, value) in COLUMNS.iter().zip(values) {
+        match (column.kind, value) {
+            (_, None) => field(row, None)?,
+            (Kind::Time, Some(Value::Long(micros))) => {
+                let micros = micros.wrapping_sub(POSTGRES_EPOCH);
+                field(row, Some(&micros.to_be_bytes()))?;
+            }
+            (Kind::Oid, Some(Value::Long(oid))) => {
+                field(row, Some(&u32::try_from(oid)?.to_be_bytes()))?;
+            }
+            (_, Some(Value::Long(value))) => field(row, Some(&value.to_be_bytes()))?,
+            (_, Some(Value::Int(value))) => field(row, Some(&value.to_be_bytes()))?,
+            (Kind::Json, Some(Value::Bytes(text))) => json(row, text)?,
+            (Kind::List, Some(Value::Bytes(list))) => {
+                field(row, Some(&array(TextList::parse(list)?)?))?;
+            }
+            (Kind::Address, Some(Value::Bytes(text))) => field(row, Some(&inet(text)?))?,
+            (_, Some(Value::Bytes(bytes))) => field(row, Some(bytes))?,
+        }
     }
-    let address = event.client_addr.map(inet).transpose()?;
-    field(row, address.as_deref())?;
-    for text in [
-        event.action,
-        event.category,
-        event.severity,
-        event.entity_type,
-        event.entity_id,
-        event.entity_name,
-        event.description,
-    ] {
-        field(row, text)?;
-    }
-    json(row, event.context)?;
-    field(row, event.payload_hash.as_ref().map(<[u8; 32]>::as_slice))?;
-    const { assert!(EPOCH == 35 && LEAF_INDEX == 36) };
-    field(row, Some(&archived.epoch.to_be_bytes()))?;
-    field(row, Some(&archived.leaf_index.to_be_bytes()))
+    Ok(())
 }
 
 fn field(row: &mut Vec<u8>, value: Option<&[u8]>) -> Result<()> {
@@ -161,10 +132,7 @@ fn field(row: &mut Vec<u8>, value: Option<&[u8]>) -> Result<()> {
 }
 
 /// jsonb is sent as its text behind a version.
-fn json(row: &mut Vec<u8>, text: Option<&[u8]>) -> Result<()> {
-    let Some(text) = text else {
-        return field(row, None);
-    };
+fn json(row: &mut Vec<u8>, text: &[u8]) -> Result<()> {
     row.extend(i32::try_from(text.len() + 1)?.to_be_bytes());
     row.push(1);
     row.extend_from_slice(text);

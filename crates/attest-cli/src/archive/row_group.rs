@@ -1,6 +1,6 @@
 //! Events gathered by column until they are a row group, which is then written in the order of their leaves.
 
-use super::columns::{COLUMNS, EPOCH, Kind, LEAF_INDEX, OF_EVENT};
+use super::columns::{self, COLUMNS, EPOCH, Kind, LEAF_INDEX, Value};
 use anyhow::{Context, Result};
 use attest_log::encoding::{EventRecord, TextList};
 use bytes::Bytes;
@@ -57,10 +57,10 @@ impl Spans {
 impl RowGroup {
     pub fn new() -> Self {
         let values = |index: usize| match (COLUMNS[index].kind, COLUMNS[index].required) {
-            (Kind::Long | Kind::Time, true) => Values::Longs(Vec::new()),
-            (Kind::Long | Kind::Time, false) => Values::SomeLongs(Vec::new()),
+            (Kind::Long | Kind::Time | Kind::Oid, true) => Values::Longs(Vec::new()),
+            (Kind::Long | Kind::Time | Kind::Oid, false) => Values::SomeLongs(Vec::new()),
             (Kind::Int, _) => Values::Ints(Vec::new()),
-            (Kind::Text | Kind::Json | Kind::Bytes | Kind::List, _) => {
+            (Kind::Text | Kind::Address | Kind::Json | Kind::Bytes | Kind::List, _) => {
                 Values::Bytes(Spans::default())
             }
         };
@@ -82,74 +82,22 @@ impl RowGroup {
 
     /// Takes an event.
     pub fn push(&mut self, event: &EventRecord<'_>, epoch: u32, leaf_index: u64) -> Result<()> {
-        let longs = [
-            (0, event.event_id),
-            (1, event.occurred_at),
-            (2, event.captured_at),
-            (3, event.xact_id.cast_signed()),
-            (LEAF_INDEX, leaf_index.cast_signed()),
-        ];
-        for (column, value) in longs {
-            if let Values::Longs(values) = &mut self.columns[column] {
-                values.push(value);
+        let values = columns::values(event, epoch.cast_signed(), leaf_index.cast_signed());
+        for (column, value) in self.columns.iter_mut().zip(values) {
+            match (column, value) {
+                (Values::Longs(longs), Some(Value::Long(value))) => longs.push(value),
+                (Values::Ints(ints), Some(Value::Int(value))) => ints.push(value),
+                (Values::SomeLongs(longs), Some(Value::Long(value))) => longs.push(Some(value)),
+                (Values::SomeLongs(longs), _) => longs.push(None),
+                (Values::Bytes(spans), Some(Value::Bytes(value))) => {
+                    self.bytes += value.len();
+                    spans.set(self.rows, value)?;
+                }
+                _ => {}
             }
         }
-        for (column, value) in [
-            (4, event.statement_id),
-            (5, event.backend_pid),
-            (EPOCH, epoch.cast_signed()),
-        ] {
-            if let Values::Ints(values) = &mut self.columns[column] {
-                values.push(value);
-            }
-        }
-        if let Values::SomeLongs(values) = &mut self.columns[6] {
-            values.push(event.table_oid.map(i64::from));
-        }
-        self.set(7, Some(event.operation))?;
-        self.set(8, event.salt.as_ref().map(<[u8; 16]>::as_slice))?;
-        let texts = [
-            event.schema_name,
-            event.table_name,
-            event.row_key,
-            event.old_row_key,
-            event.old_values,
-            event.new_values,
-            event.changed_columns.map(TextList::as_bytes),
-            Some(event.session_user_name),
-            Some(event.effective_role),
-            event.app_user_id,
-            event.request_id,
-            event.process_id,
-            event.session_id,
-            event.tenant_id,
-            event.reason,
-            event.application_name,
-            event.client_addr,
-            event.action,
-            event.category,
-            event.severity,
-            event.entity_type,
-            event.entity_id,
-            event.entity_name,
-            event.description,
-            event.context,
-        ];
-        for (column, value) in (9..).zip(texts) {
-            self.set(column, value)?;
-        }
-        let hash = event.payload_hash.as_ref().map(<[u8; 32]>::as_slice);
-        self.set(OF_EVENT - 1, hash)?;
         self.rows += 1;
         Ok(())
-    }
-
-    fn set(&mut self, column: usize, value: Option<&[u8]>) -> Result<()> {
-        let (Some(value), Values::Bytes(spans)) = (value, &mut self.columns[column]) else {
-            return Ok(());
-        };
-        self.bytes += value.len();
-        spans.set(self.rows, value)
     }
 
     /// Writes all rows as one row group.

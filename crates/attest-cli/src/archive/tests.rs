@@ -162,8 +162,14 @@ impl Sample {
         };
         let bytes = manifest.to_bytes().unwrap();
         let sha256 = sha256_hex(&bytes);
+        let text = String::from_utf8(bytes.clone()).unwrap();
         store.put(MANIFEST, bytes).unwrap();
-        (store, Opened { manifest, sha256 })
+        let opened = Opened {
+            manifest,
+            text,
+            sha256,
+        };
+        (store, opened)
     }
 
     fn verify(&self) -> Report {

@@ -21,6 +21,8 @@ use std::time::Instant;
 /// A manifest that makes sense by itself.
 pub struct Opened {
     pub manifest: Manifest,
+    /// Its text, as it is written.
+    pub text: String,
     pub sha256: String,
 }
 
@@ -31,7 +33,14 @@ pub fn open(store: &Store) -> Result<Option<Result<Opened>>> {
     };
     let sha256 = sha256_hex(&bytes);
     let manifest = Manifest::parse(&bytes);
-    Ok(Some(manifest.map(|manifest| Opened { manifest, sha256 })))
+    Ok(Some(manifest.and_then(|manifest| {
+        let text = String::from_utf8(bytes)?;
+        Ok(Opened {
+            manifest,
+            text,
+            sha256,
+        })
+    })))
 }
 
 /// A report that says that the manifest is none.

@@ -110,6 +110,7 @@ pub fn write(
     let opened = Opened {
         sha256: sha256_hex(&bytes),
         manifest: Manifest::parse(&bytes)?,
+        text: String::from_utf8(bytes.clone())?,
     };
     let report = verify::verify(store, &opened, options)?;
     if report.ok {

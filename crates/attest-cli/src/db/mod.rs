@@ -263,7 +263,7 @@ struct Checkpoints<R> {
     held: Option<Sealed>,
 }
 
-impl<R: std::io::Read> Checkpoints<R> {
+impl<R: std::io::BufRead> Checkpoints<R> {
     fn line(&mut self) -> Result<Option<Line>> {
         while let Some(row) = self.rows.next()? {
             let size = row.i64(0)?.cast_unsigned();
@@ -308,7 +308,7 @@ impl<R: std::io::Read> Checkpoints<R> {
     }
 }
 
-impl<R: std::io::Read> Iterator for Checkpoints<R> {
+impl<R: std::io::BufRead> Iterator for Checkpoints<R> {
     type Item = Result<Line>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -238,12 +238,18 @@ impl DbReader {
                 event_row::COLUMNS
             );
             let mut rows = Rows::new(self.client.copy_out(&copy)?)?;
+            // Most come in the order of their ids.
+            let mut next = 0;
             while let Some(row) = rows.next()? {
                 let event_id = row.i64(0)?;
-                let Ok(at) = wanted.binary_search_by_key(&event_id, |(id, _)| *id) else {
-                    continue;
-                };
-                let leaf_index = wanted[at].1;
+                if wanted.get(next).is_none_or(|(id, _)| *id != event_id) {
+                    match wanted.binary_search_by_key(&event_id, |(id, _)| *id) {
+                        Ok(at) => next = at,
+                        Err(_) => continue,
+                    }
+                }
+                let leaf_index = wanted[next].1;
+                next += 1;
                 match event_row::read(row, &mut self.changed) {
                     Ok(event) => each(Found::Event { leaf_index, event }),
                     Err(why) => each(Found::Broken {

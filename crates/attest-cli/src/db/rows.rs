@@ -1,7 +1,7 @@
 //! Rows of a binary COPY: PostgreSQL's documentation, "COPY", section "Binary Format".
 
 use anyhow::{Context, Result, ensure};
-use std::io::Read;
+use std::io::BufRead;
 use std::ops::Range;
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
@@ -9,15 +9,24 @@ const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// The rows, one at a time: memory is that of the largest.
 pub struct Rows<R> {
     input: R,
+    /// What was taken from the input; the server sends a row at a time.
     bytes: Vec<u8>,
+    /// Where the last row ends.
+    end: usize,
     fields: Vec<Option<Range<usize>>>,
     ended: bool,
 }
 
-impl<R: Read> Rows<R> {
-    pub fn new(mut input: R) -> Result<Self> {
-        let mut header = [0; 19];
-        input.read_exact(&mut header)?;
+impl<R: BufRead> Rows<R> {
+    pub fn new(input: R) -> Result<Self> {
+        let mut rows = Self {
+            input,
+            bytes: Vec::new(),
+            end: 0,
+            fields: Vec::new(),
+            ended: false,
+        };
+        let header: [u8; 19] = rows.take()?;
         ensure!(
             header.starts_with(SIGNATURE),
             "the server sends no binary COPY"
@@ -26,12 +35,7 @@ impl<R: Read> Rows<R> {
             header[11..] == [0; 8],
             "the server's COPY has a header extension"
         );
-        Ok(Self {
-            input,
-            bytes: Vec::new(),
-            fields: Vec::new(),
-            ended: false,
-        })
+        Ok(rows)
     }
 
     /// The next row.
@@ -39,43 +43,52 @@ impl<R: Read> Rows<R> {
         if self.ended {
             return Ok(None);
         }
-        let mut count = [0; 2];
-        self.input.read_exact(&mut count)?;
-        let Ok(count) = u16::try_from(i16::from_be_bytes(count)) else {
+        self.bytes.drain(..self.end);
+        self.bytes.shrink_to(1 << 20);
+        self.end = 0;
+        self.fields.clear();
+        let Ok(count) = u16::try_from(i16::from_be_bytes(self.take()?)) else {
             self.ended = true;
             // The trailer; what follows ends the statement.
             ensure!(
-                self.input.read(&mut [0])? == 0,
+                self.end == self.bytes.len() && self.input.fill_buf()?.is_empty(),
                 "the server's COPY goes on behind its end"
             );
             return Ok(None);
         };
-        self.bytes.clear();
-        self.bytes.shrink_to(1 << 20);
-        self.fields.clear();
         for _ in 0..count {
-            let mut length = [0; 4];
-            self.input.read_exact(&mut length)?;
-            let Ok(length) = u32::try_from(i32::from_be_bytes(length)) else {
+            let Ok(length) = u32::try_from(i32::from_be_bytes(self.take()?)) else {
                 self.fields.push(None);
                 continue;
             };
-            let start = self.bytes.len();
-            let read = self
-                .input
-                .by_ref()
-                .take(u64::from(length))
-                .read_to_end(&mut self.bytes)?;
-            ensure!(
-                read == length as usize,
-                "the server's COPY ends within a field"
-            );
-            self.fields.push(Some(start..start + read));
+            let start = self.end;
+            self.need(length as usize)?;
+            self.fields.push(Some(start..self.end));
         }
         Ok(Some(Row {
             bytes: &self.bytes,
             fields: &self.fields,
         }))
+    }
+
+    /// The next bytes.
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let start = self.end;
+        self.need(N)?;
+        Ok(self.bytes[start..self.end].try_into()?)
+    }
+
+    /// Sees to it that so many more bytes are there.
+    fn need(&mut self, count: usize) -> Result<()> {
+        self.end += count;
+        while self.bytes.len() < self.end {
+            let next = self.input.fill_buf()?;
+            ensure!(!next.is_empty(), "the server's COPY ends within a row");
+            let taken = next.len();
+            self.bytes.extend_from_slice(next);
+            self.input.consume(taken);
+        }
+        Ok(())
     }
 }
 
