@@ -40,6 +40,33 @@ guarded! {
     fn build_generation_expression(rel: pg_sys::Relation, attrno: i32) -> *mut pg_sys::Node;
 }
 
+/// What hooks pass on to. Not guarded: as an ERROR of a user's statement goes through a guard, it loses its SQLSTATE, context,
+/// constraint and position. It jumps over the hook's frame instead, which must have nothing to drop.
+pub mod standard {
+    use pgrx::pg_sys;
+
+    unsafe extern "C-unwind" {
+        /// `src/backend/executor/execMain.c`
+        #[link_name = "standard_ExecutorStart"]
+        pub fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32);
+        /// `src/backend/executor/execMain.c`
+        #[link_name = "standard_ExecutorFinish"]
+        pub fn executor_finish(query: *mut pg_sys::QueryDesc);
+        /// `src/backend/tcop/utility.c`
+        #[link_name = "standard_ProcessUtility"]
+        pub fn process_utility(
+            statement: *mut pg_sys::PlannedStmt,
+            text: *const std::ffi::c_char,
+            read_only_tree: bool,
+            context: pg_sys::ProcessUtilityContext::Type,
+            params: pg_sys::ParamListInfo,
+            environment: *mut pg_sys::QueryEnvironment,
+            dest: *mut pg_sys::DestReceiver,
+            completion: *mut pg_sys::QueryCompletion,
+        );
+    }
+}
+
 unsafe extern "C-unwind" {
     /// `src/backend/utils/adt/varlena.c`: 0 is escape, 1 is hex.
     pub static mut bytea_output: i32;

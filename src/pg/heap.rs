@@ -13,6 +13,7 @@ use super::slot::clear;
 use super::tuple::{self, Field};
 use super::unwinding;
 use pgrx::pg_sys;
+use std::ops::Range;
 use std::ptr;
 use std::rc::Rc;
 
@@ -41,6 +42,8 @@ pub struct Appender {
     /// Tuples of the batch; reset at each flush.
     batch: Context,
     tuples: Vec<pg_sys::HeapTuple>,
+    /// The command ids that the batch's rows are stamped with, each from this row on.
+    commands: Vec<(usize, u32)>,
     slots: Vec<*mut pg_sys::TupleTableSlot>,
     bytes: usize,
     /// Bytes of the batches before.
@@ -48,7 +51,6 @@ pub struct Appender {
     bulk: pg_sys::BulkInsertState,
     #[cfg(feature = "pg15")]
     pages: Option<NewPages>,
-    command: u32,
 }
 
 impl Appender {
@@ -64,19 +66,50 @@ impl Appender {
             indexes,
             batch: Context::short_lived(c"pg_attest batch"),
             tuples: Vec::new(),
+            commands: vec![(0, command)],
             slots: Vec::new(),
             bytes: 0,
             written: 0,
             bulk: ptr::null_mut(),
             #[cfg(feature = "pg15")]
             pages: None,
-            command,
         }
     }
 
-    /// Rows are stamped with this command id from now on, those that wait with them.
+    /// The table's OID.
+    pub fn table(&self) -> pg_sys::Oid {
+        self.table.relation().oid()
+    }
+
+    /// Rows are stamped with this command id from now on.
     pub fn stamp(&mut self, command: u32) {
-        self.command = command;
+        let row = self.tuples.len();
+        match self.commands.last_mut() {
+            Some((_, last)) if *last == command => {}
+            Some((from, last)) if *from == row => *last = command,
+            _ => self.commands.push((row, command)),
+        }
+    }
+
+    /// Rows that wait are stamped with the last one's command id.
+    pub fn forget_commands(&mut self) {
+        let command = self.last_command();
+        self.commands = vec![(0, command)];
+    }
+
+    fn last_command(&self) -> u32 {
+        self.commands.last().map_or(0, |(_, command)| *command)
+    }
+
+    /// The batch's rows that have one command id each, with it.
+    fn runs(&self) -> impl Iterator<Item = (Range<usize>, u32)> {
+        let ends = self.commands.iter().skip(1).map(|(from, _)| *from);
+        let ends = ends.chain([self.tuples.len()]);
+        self.commands
+            .iter()
+            .zip(ends)
+            .map(|((from, command), end)| (*from..end, *command))
+            .filter(|(rows, _)| !rows.is_empty())
     }
 
     /// Whether some rows are in the table already.
@@ -111,19 +144,22 @@ impl Appender {
         if count == 0 {
             return;
         }
+        let command = self.last_command();
         if count == 1
             && let IndexesOf::Btrees(indexes) = &mut self.indexes
         {
             let tuple = self.tuples[0];
             // SAFETY: a tuple of this table's type; heap_insert sets its t_self.
             unsafe {
-                pg_sys::heap_insert(raw, tuple, self.command, 0, self.bulk);
+                pg_sys::heap_insert(raw, tuple, command, 0, self.bulk);
                 indexes.stored(raw, &[(*tuple).t_self]);
             }
         } else {
             self.multi_insert();
         }
         self.tuples.clear();
+        self.commands.clear();
+        self.commands.push((0, command));
         self.written += self.bytes;
         self.bytes = 0;
         self.batch.reset();
@@ -170,13 +206,13 @@ impl Appender {
         let raw = self.table.raw();
         let in_ring = self.written > ring_threshold();
         // SAFETY: by the caller. At most BATCH_ROWS.
-        let insert = |slots: &mut [*mut pg_sys::TupleTableSlot], bulk| unsafe {
+        let insert = |slots: &mut [*mut pg_sys::TupleTableSlot], command, bulk| unsafe {
             let count = slots.len() as i32;
-            pg_sys::heap_multi_insert(raw, slots.as_mut_ptr(), count, self.command, 0, bulk);
+            pg_sys::heap_multi_insert(raw, slots.as_mut_ptr(), count, command, 0, bulk);
         };
-        let count = self.tuples.len();
         #[cfg(feature = "pg15")]
-        {
+        if self.commands.len() == 1 {
+            let command = self.last_command();
             if self.pages.is_none() && NewPages::suit(&self.tuples) {
                 self.pages = Some(NewPages::new());
             }
@@ -187,7 +223,7 @@ impl Appender {
                 // SAFETY: an open table; each range of slots holds the tuples of that range.
                 self.batch.run(|| unsafe {
                     pages.fill(raw, &self.tuples, |range, bulk| {
-                        insert(&mut self.slots[range], bulk);
+                        insert(&mut self.slots[range], command, bulk);
                     });
                 });
                 return;
@@ -197,8 +233,12 @@ impl Appender {
             // SAFETY: lives in the current context, the caller's.
             self.bulk = unsafe { pg_sys::GetBulkInsertState() };
         }
-        self.batch
-            .run(|| insert(&mut self.slots[..count], self.bulk));
+        let runs: Vec<_> = self.runs().collect();
+        self.batch.run(|| {
+            for (rows, command) in runs {
+                insert(&mut self.slots[rows], command, self.bulk);
+            }
+        });
     }
 
     /// Writes the last batch and closes the table.
@@ -217,10 +257,13 @@ impl Appender {
     pub fn park(mut self) -> Parked {
         // Of rows that are stored: what is in an index is not rolled back.
         self.flush_entries();
+        let tuples = self.runs().flat_map(|(rows, command)| {
+            let tuples = self.tuples[rows].iter();
+            tuples.map(move |tuple| (*tuple, command))
+        });
         Parked {
-            table: self.table.relation().oid(),
-            tuples: std::mem::take(&mut self.tuples),
-            command: self.command,
+            table: self.table(),
+            tuples: tuples.collect(),
             _batch: std::mem::replace(&mut self.batch, Context::short_lived(c"pg_attest no batch")),
         }
     }
@@ -229,13 +272,18 @@ impl Appender {
 /// Rows of a table that is not open.
 pub struct Parked {
     table: pg_sys::Oid,
-    tuples: Vec<pg_sys::HeapTuple>,
-    command: u32,
+    /// Each with its command id.
+    tuples: Vec<(pg_sys::HeapTuple, u32)>,
     /// Holds the tuples.
     _batch: Context,
 }
 
 impl Parked {
+    /// The table's OID.
+    pub fn table(&self) -> pg_sys::Oid {
+        self.table
+    }
+
     /// Writes the rows one by one; this can be done again where a subtransaction was rolled back.
     pub fn write(&self) {
         let table = OpenRelation::table(self.table, lock::ROW_EXCLUSIVE);
@@ -247,8 +295,8 @@ impl Parked {
                 (*table.raw()).rd_att,
                 &raw const pg_sys::TTSOpsHeapTuple,
             );
-            for tuple in &self.tuples {
-                pg_sys::heap_insert(table.raw(), *tuple, self.command, 0, ptr::null_mut());
+            for (tuple, command) in &self.tuples {
+                pg_sys::heap_insert(table.raw(), *tuple, *command, 0, ptr::null_mut());
                 pg_sys::ExecStoreHeapTuple(*tuple, slot, false);
                 (*slot).tts_tid = (**tuple).t_self;
                 indexes.insert(slot);

@@ -11,9 +11,12 @@
 //!   inside a subtransaction sees rows from outside it, which are written there; they stay in memory (`Parked`) until the subtransaction
 //!   has committed: if it is rolled back, they are written again.
 //! - The table stays open and locked while rows wait, owned by the transaction, so that nobody changes it or its indexes.
+//! - Each row is stamped with the id of its own command, so that an older snapshot of the transaction's (a STABLE function's, a cursor's) sees
+//!   what it should.
 //! - At most a batch waits: a statement that writes one leaves nothing behind.
 
 use super::cell::Backend;
+use super::ffi::standard;
 use super::heap::{Appender, Parked};
 use super::index_plan::IndexPlans;
 use super::relation::OpenRelation;
@@ -33,8 +36,11 @@ enum Held {
 }
 
 static HELD: Backend<RefCell<Option<Held>>> = Backend::refcell(None);
-/// The transaction that is committing: what is captured from now on is written at once.
-static COMMITTING: Backend<Cell<u32>> = Backend::cell(0);
+/// The transaction in which nothing waits any more: it is committing, or somebody looked from a subtransaction.
+static AT_ONCE: Backend<Cell<u32>> = Backend::cell(0);
+/// A command that is not a query is running: what its triggers change is written at once, for it may be about our own tables. An error
+/// may leave this on until the transaction ends.
+static IN_COMMAND: Backend<Cell<bool>> = Backend::cell(false);
 /// The transaction is being rolled back: its resources go without us.
 static ABANDONING: Backend<Cell<bool>> = Backend::cell(false);
 
@@ -47,7 +53,7 @@ pub(in crate::pg) fn is_abandoning() -> bool {
 pub fn may_wait() -> bool {
     // SAFETY: plain read of transaction state.
     let is_outermost = unsafe { pg_sys::GetCurrentTransactionNestLevel() } == 1;
-    is_outermost && COMMITTING.get() != xact::local_transaction_id()
+    is_outermost && !IN_COMMAND.get() && AT_ONCE.get() != xact::local_transaction_id()
 }
 
 /// Whether the table of this transaction's waiting rows is open, so that rows can be added.
@@ -109,6 +115,7 @@ pub fn write() {
             return;
         }
         Some(Held::Open(appender)) => {
+            AT_ONCE.set(xact::local_transaction_id());
             let _owned = OwnedByTransaction::enter();
             appender.park()
         }
@@ -165,26 +172,43 @@ pub fn init() {
     }
 }
 
+/// The table that rows wait for.
+fn table() -> pg_sys::Oid {
+    match HELD.try_borrow().as_deref() {
+        Ok(Some(Held::Open(appender))) => appender.table(),
+        Ok(Some(Held::Parked(parked, _))) => parked.table(),
+        _ => pg_sys::InvalidOid,
+    }
+}
+
 fn anything() -> bool {
     HELD.try_borrow().is_ok_and(|held| held.is_some())
 }
 
-#[pg_guard]
+/// Not guarded, and with nothing to drop: `ffi::standard` tells why.
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: PostgreSQL's own arguments are passed on as they came.
     unsafe {
-        if anything() && may_look(&*(*query).plannedstmt) {
-            write();
+        if anything() {
+            before_query((*query).plannedstmt);
         }
         match PREVIOUS_START.get() {
             Some(previous) => previous(query, flags),
-            None => pg_sys::standard_ExecutorStart(query, flags),
+            None => standard::executor_start(query, flags),
         }
     }
 }
 
-/// Whether a query may read what waits: it names a relation of the schema audit, or it is parallel: then nothing can be written
-/// while it runs.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_query(plan: *mut pg_sys::PlannedStmt) {
+    // SAFETY: a live plan.
+    if unsafe { may_look(&*plan) } {
+        write();
+    }
+}
+
+/// Whether a query may read what waits: it names a relation of the schema audit, or the table, wherever that is; or it is parallel: then
+/// nothing can be written while it runs.
 ///
 /// # Safety
 /// A live plan.
@@ -200,25 +224,46 @@ unsafe fn may_look(plan: &pg_sys::PlannedStmt) -> bool {
         let list = &*plan.relationOids;
         let relations = std::slice::from_raw_parts(list.elements, list.length as usize);
         let audit = pg_sys::get_namespace_oid(c"audit".as_ptr(), true);
-        relations
-            .iter()
-            .any(|cell| pg_sys::get_rel_namespace(cell.oid_value) == audit)
+        let table = table();
+        relations.iter().any(|cell| {
+            cell.oid_value == table || pg_sys::get_rel_namespace(cell.oid_value) == audit
+        })
     }
 }
 
-/// Before a command that is not a query.
-pub(in crate::pg) fn before_command(tag: pg_sys::NodeTag) {
-    if !only_runs_queries(tag) {
+/// Before a command; returns what `after_command` has to know.
+///
+/// # Safety
+/// `node` is a live utility statement.
+pub(in crate::pg) unsafe fn before_command(node: *mut pg_sys::Node) -> bool {
+    let was_inside = IN_COMMAND.get();
+    // SAFETY: by the caller.
+    if !unsafe { only_runs_queries(node) } {
         write();
+        IN_COMMAND.set(true);
     }
+    was_inside
 }
 
-/// Commands that touch no table, but for queries that they run.
-fn only_runs_queries(tag: pg_sys::NodeTag) -> bool {
+/// After it.
+pub(in crate::pg) fn after_command(was_inside: bool) {
+    IN_COMMAND.set(was_inside);
+}
+
+/// Commands that touch no table, but for queries that they run; and those that end a transaction, which calls us back, or begin one.
+///
+/// # Safety
+/// `node` is a live utility statement.
+unsafe fn only_runs_queries(node: *mut pg_sys::Node) -> bool {
     use pg_sys::NodeTag;
-    matches!(
-        tag,
-        NodeTag::T_ExecuteStmt
+    // SAFETY: by the caller; the tag is checked before the cast.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_TransactionStmt => {
+                (*node.cast::<pg_sys::TransactionStmt>()).kind
+                    != pg_sys::TransactionStmtKind::TRANS_STMT_SAVEPOINT
+            }
+            NodeTag::T_ExecuteStmt
             | NodeTag::T_PrepareStmt
             | NodeTag::T_DeallocateStmt
             | NodeTag::T_DeclareCursorStmt
@@ -227,8 +272,10 @@ fn only_runs_queries(tag: pg_sys::NodeTag) -> bool {
             | NodeTag::T_CallStmt
             | NodeTag::T_DoStmt
             | NodeTag::T_VariableSetStmt
-            | NodeTag::T_VariableShowStmt
-    )
+            | NodeTag::T_VariableShowStmt => true,
+            _ => false,
+        }
+    }
 }
 
 #[pg_guard]
@@ -238,10 +285,20 @@ unsafe extern "C-unwind" fn transaction_event(
 ) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
-            COMMITTING.set(xact::local_transaction_id());
+            AT_ONCE.set(xact::local_transaction_id());
+            // Nobody of this transaction looks any more: all rows can have one command's id.
+            if let Some(Held::Open(appender)) = HELD.borrow_mut().as_mut() {
+                appender.forget_commands();
+            }
             write();
         }
-        pg_sys::XactEvent::XACT_EVENT_ABORT => abandon(),
+        pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            IN_COMMAND.set(false);
+            abandon();
+        }
+        pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+            IN_COMMAND.set(false);
+        }
         _ => {}
     }
 }

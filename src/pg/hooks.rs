@@ -1,9 +1,12 @@
 //! Hooks into `PostgreSQL`, each chained to whoever was there before.
+//!
+//! A hook that passes a user's statement on is not guarded, and has nothing to drop (`ffi::standard` tells why); what we do of our own is.
 
 use pgrx::{pg_guard, pg_sys};
 use std::cell::Cell;
 
 use super::cell::Backend;
+use super::ffi::standard;
 use super::trigger::Operation;
 use crate::capture::statement::{self, Cascade};
 
@@ -23,7 +26,6 @@ pub fn init() {
 }
 
 /// Asks `attach::drop_guard` before a relation is dropped, by whatever command.
-#[pg_guard]
 unsafe extern "C-unwind" fn object_access(
     access: pg_sys::ObjectAccessType::Type,
     class: pg_sys::Oid,
@@ -40,9 +42,14 @@ unsafe extern "C-unwind" fn object_access(
             && class == pg_sys::RelationRelationId
             && sub == 0
         {
-            crate::error::or_raise(crate::attach::drop_guard::check(object));
+            before_drop(object);
         }
     }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn before_drop(relation: pg_sys::Oid) {
+    crate::error::or_raise(crate::attach::drop_guard::check(relation));
 }
 
 /// Before a query ends. Three things are seen here and nowhere else:
@@ -53,21 +60,21 @@ unsafe extern "C-unwind" fn object_access(
 ///   go unseen: they are queued here.
 /// - A MERGE whose UPDATE moves rows between partitions: PostgreSQL puts these rows into the transition tables of DELETE and
 ///   INSERT, but fires the triggers only of the actions that the MERGE names. The missing ones are queued here.
-#[pg_guard]
 unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     // SAFETY: PostgreSQL passes a running query; standard_ExecutorFinish is what it would call without a hook.
     unsafe {
         before_finish(query);
         match PREVIOUS_EXECUTOR_FINISH.get() {
             Some(previous) => previous(query),
-            None => pg_sys::standard_ExecutorFinish(query),
+            None => standard::executor_finish(query),
         }
     }
 }
 
 /// # Safety
 /// `query` is running and not yet finished.
-unsafe fn before_finish(query: *mut pg_sys::QueryDesc) {
+#[pg_guard]
+unsafe extern "C-unwind" fn before_finish(query: *mut pg_sys::QueryDesc) {
     // SAFETY: by the caller; the node tag is checked before the cast. es_auxmodifytables lists the ModifyTable nodes of
     // data-modifying CTEs.
     unsafe {

@@ -2,6 +2,7 @@
 //! need a database for themselves, and CREATE EXTENSION.
 
 use super::cell::Backend;
+use super::ffi::standard;
 use super::held;
 use super::query::{self, Arg};
 use super::role::ActAsSuperuser;
@@ -30,7 +31,7 @@ pub fn mind_workers() {
     HAS_WORKERS.set(true);
 }
 
-#[pg_guard]
+/// Not guarded, and with nothing to drop: `ffi::standard` tells why.
 #[allow(clippy::too_many_arguments)] // PostgreSQL's
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -42,15 +43,10 @@ unsafe extern "C-unwind" fn process_utility(
     dest: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: PostgreSQL's own arguments are passed on as they came; a statement's node is read by its tag.
+    // SAFETY: PostgreSQL's own arguments are passed on as they came.
     unsafe {
         let node = (*statement).utilityStmt;
-        held::before_command((*node).type_);
-        if HAS_WORKERS.get()
-            && let Some((database, needs)) = needs_for_itself(node)
-        {
-            or_raise(end_sealer(&database, &needs));
-        }
+        let was_inside = before_command(node);
         let is_creation = HAS_WORKERS.get() && creates_extension(node);
         match PREVIOUS.get() {
             Some(previous) => previous(
@@ -63,7 +59,7 @@ unsafe extern "C-unwind" fn process_utility(
                 dest,
                 completion,
             ),
-            None => pg_sys::standard_ProcessUtility(
+            None => standard::process_utility(
                 statement,
                 text,
                 read_only_tree,
@@ -74,10 +70,30 @@ unsafe extern "C-unwind" fn process_utility(
                 completion,
             ),
         }
+        held::after_command(was_inside);
         if is_creation {
-            or_raise(wake_launcher());
+            after_creation();
         }
     }
+}
+
+/// What `held::before_command` answers.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_command(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: a live utility statement, read by its tag.
+    unsafe {
+        if HAS_WORKERS.get()
+            && let Some((database, needs)) = needs_for_itself(node)
+        {
+            or_raise(end_sealer(&database, &needs));
+        }
+        held::before_command(node)
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn after_creation() {
+    or_raise(wake_launcher());
 }
 
 /// What a command takes beside ownership of the database.

@@ -163,8 +163,59 @@ END $$;
 CALL commits();
 SELECT right(seen(), 11), unindexed();
 
+-- Each row is seen from its own command on, also by those who look with an older snapshot.
+CREATE FUNCTION changes(id integer, v integer) RETURNS void LANGUAGE plpgsql AS $$ BEGIN UPDATE t SET v = changes.v WHERE t.id = changes.id; END $$;
+CREATE FUNCTION steady(v integer) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT count(*) FROM audit.audit_events WHERE table_oid = 't'::regclass AND new_values @> jsonb_build_object('v', steady.v));
+END $$;
+BEGIN;
+UPDATE t SET v = 90 WHERE id = 1;
+SELECT changes(2, 91), steady(90), steady(91);
+UPDATE t SET v = 92 WHERE id = 3;
+DECLARE c CURSOR FOR SELECT steady(92), steady(93);
+UPDATE t SET v = 93 WHERE id = 4;
+FETCH c;
+SELECT steady(93);
+COMMIT;
+
+-- A COMMIT that fails ends the transaction, as ever; a ROLLBACK writes nothing.
+CREATE FUNCTION refuses(key text) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN IF key = '29' THEN RAISE EXCEPTION 'no 29'; END IF; RETURN 0; END $$;
+CREATE INDEX refuses ON :month (refuses(row_key)) WHERE operation = 'update';
+BEGIN;
+UPDATE t SET v = 1 WHERE id = 29;
+ROLLBACK;
+SELECT 1 AS idle;
+BEGIN;
+UPDATE t SET v = 1 WHERE id = 29;
+COMMIT;
+SELECT v AS unchanged FROM t WHERE id = 29;
+DROP INDEX audit.refuses;
+
+-- What a command's own triggers change does not wait under it.
+CREATE TABLE commands (tag text);
+SELECT audit.attach('commands');
+CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO commands VALUES (tg_tag); END $$;
+CREATE EVENT TRIGGER regress_waiting ON ddl_command_start EXECUTE FUNCTION note();
+ALTER TABLE :month SET (fillfactor = 99);
+ALTER TABLE :month RESET (fillfactor);
+DROP EVENT TRIGGER regress_waiting;
+SELECT new_values FROM audit.audit_events WHERE table_oid = 'commands'::regclass AND operation = 'insert' ORDER BY event_id;
+
+-- A month that stands elsewhere.
+CREATE SCHEMA elsewhere;
+ALTER TABLE :month SET SCHEMA elsewhere;
+SELECT replace(:'month', 'audit.', 'elsewhere.') AS month \gset
+BEGIN;
+UPDATE t SET v = 95 WHERE id = 5;
+SELECT count(*) FROM :month WHERE new_values @> '{"v": 95}';
+COMMIT;
+ALTER TABLE :month SET SCHEMA audit;
+
 -- All in order.
 SELECT bool_and(event_id > before) AS ascending
 FROM (SELECT event_id, lag(event_id, 1, 0::bigint) OVER (PARTITION BY xact_id ORDER BY statement_id, event_id) AS before
       FROM audit.audit_events WHERE table_oid = 't'::regclass) AS e;
 DROP SCHEMA regress_waiting CASCADE;
+DROP SCHEMA elsewhere;
