@@ -3,7 +3,7 @@
 //!
 //! Invariant: a range is made once no transaction can commit another event with an id up to its last one, so whoever sees the range
 //! sees all its events. Events that are removed later leave it wrong in one direction alone: it names values that it has no
-//! more. What comes into the log in any other way than by sealing, a restore, makes all ranges void.
+//! more. What comes into the log in any other way than by sealing, a restore or a partition that is attached, makes all ranges void.
 //!
 //! When no more events can come: a checkpoint says that transactions from its `next_xid` on have only ids above its `last_event_id`.
 //! So once all transactions below that `next_xid` have ended, everything up to that `last_event_id` is there.
@@ -203,18 +203,30 @@ pub fn removed_all(partition: &str) -> Result<()> {
 /// The subtransaction in which all ranges were forgotten last.
 static FORGOTTEN: Backend<Cell<(u32, u32)>> = Backend::cell((0, 0));
 
-/// Somebody writes events by SQL: what was summarised counts no more. Until his session ends nothing is summarised.
+/// Somebody writes events by SQL: what was summarised counts no more. Nobody else summarises until his session ends
+/// (`ledger::hold_off_seals`).
 pub fn forget() -> Result<()> {
     let now = (xact::local_transaction_id(), xact::subtransaction_id());
     if FORGOTTEN.get() == now {
         return Ok(());
     }
     let _superuser = ActAsSuperuser::new();
+    forget_all()?;
+    FORGOTTEN.set(now);
+    Ok(())
+}
+
+/// Somebody changes the log's table: a partition may come or go with its events. Superuser.
+pub fn forget_for_ddl() -> Result<()> {
+    exclusively(true);
+    forget_all()
+}
+
+fn forget_all() -> Result<()> {
     let _upkeep = Upkeep::new();
     for table in ["event_ranges", "range_values"] {
         query::run(&format!("DELETE FROM audit.{table}"), &[])?;
     }
-    FORGOTTEN.set(now);
     Ok(())
 }
 

@@ -226,6 +226,20 @@ SELECT count(*) AS stale_or_empty FROM audit.event_ranges r WHERE r.is_stale
 SELECT count(*) AS left_behind FROM audit.range_values v WHERE NOT EXISTS (SELECT FROM audit.event_ranges r WHERE r.last_id = v.last_id);
 SELECT * FROM wrong(3);
 
+-- a month that is away while its ranges are made anew, and comes back
+SELECT format('audit.%I', name) AS month FROM audit.log_partitions p, LATERAL (SELECT count(*) AS events FROM audit.audit_events WHERE tableoid = p.partition) AS has
+WHERE NOT is_default AND events > 0 ORDER BY starts LIMIT 1 \gset
+ALTER TABLE audit.audit_events DETACH PARTITION :month;
+SELECT count(*) AS ranges FROM audit.event_ranges;
+CALL summarize();
+SELECT * FROM wrong(2);
+SELECT format('ALTER TABLE audit.audit_events ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', :'month', at, at + interval '1 month')
+FROM (SELECT to_date(right(:'month', 7), 'YYYY_MM') + time '00:00' AT TIME ZONE 'UTC' AS at) AS month \gexec
+SELECT count(*) AS ranges FROM audit.event_ranges;
+SELECT * FROM wrong(2);
+CALL summarize();
+SELECT * FROM wrong(2);
+
 -- nobody writes them
 DELETE FROM audit.event_ranges;
 UPDATE audit.range_values SET ids = '{}';
