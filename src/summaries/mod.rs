@@ -9,6 +9,7 @@
 //! So once all transactions below that `next_xid` have ended, everything up to that `last_event_id` is there.
 
 mod range;
+mod trigrams;
 
 use crate::capture::guard::Upkeep;
 use crate::error::{Result, or_raise};
@@ -21,12 +22,14 @@ use crate::pg::relation::lock;
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{incarnation, xact};
+use attest_log::hex;
 use pgrx::prelude::*;
 use range::Range;
 use std::cell::Cell;
 
 /// Events of a range. A page reads a few ranges; a range is a row per value.
 const RANGE: u32 = 2048;
+const TABLES: [&str; 3] = ["event_ranges", "range_values", "range_texts"];
 /// Ranges that one round makes: some 20 milliseconds.
 const PORTION: i64 = 8;
 
@@ -122,7 +125,7 @@ fn again(most: i64) -> Result<(i64, i64)> {
         .collect::<Result<Vec<_>>>()?;
     let _upkeep = Upkeep::new();
     let last: Vec<i64> = stale.iter().map(|(_, last)| *last).collect();
-    for table in ["event_ranges", "range_values"] {
+    for table in TABLES {
         query::run(
             &format!("DELETE FROM audit.{table} WHERE last_id = ANY ($1::pg_catalog.int8[])"),
             &[Arg::Text(&array(&last))],
@@ -155,6 +158,15 @@ fn write(ranges: &[Range]) -> Result<(i64, i64)> {
             ),
             &[Arg::Text(&range.values_to_json().to_string())],
         )?;
+        if let Some(trigrams) = &range.trigrams {
+            query::run(
+                &format!(
+                    "INSERT INTO audit.range_texts (last_id, trigrams) VALUES ({}, pg_catalog.decode($1, 'hex'))",
+                    range.last
+                ),
+                &[Arg::Text(&hex(trigrams.bytes()))],
+            )?;
+        }
         count += 1;
         events += range.events;
     }
@@ -224,7 +236,7 @@ pub fn forget_for_ddl() -> Result<()> {
 
 fn forget_all() -> Result<()> {
     let _upkeep = Upkeep::new();
-    for table in ["event_ranges", "range_values"] {
+    for table in TABLES {
         query::run(&format!("DELETE FROM audit.{table}"), &[])?;
     }
     Ok(())
