@@ -95,7 +95,7 @@ $$;
 COMMENT ON FUNCTION audit.leading_filter IS 'Part of audit.events: of several filters the one with the fewest events, as far as its newest ranges tell';
 
 CREATE FUNCTION audit.next_ranges(
-    given jsonb, since timestamptz, until timestamptz, upper_id bigint, before_id bigint, wanted bigint,
+    given jsonb, trigrams bytea, since timestamptz, until timestamptz, upper_id bigint, before_id bigint, wanted bigint,
     OUT first_ids bigint[], OUT last_ids bigint[], OUT ids bigint[], OUT occurred_from timestamptz, OUT occurred_to timestamptz, OUT lowest_id bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 -- Few rows from the end of an index, whatever the statistics say.
@@ -118,6 +118,9 @@ BEGIN
                           AND o.value = ANY (ARRAY(SELECT jsonb_array_elements_text($1 -> %1$L))))', other), '')
             FROM unnest(filters) AS other WHERE other <> leader);
     END IF;
+    IF trigrams IS NOT NULL THEN
+        others := others || ' AND EXISTS (SELECT FROM audit.range_texts x WHERE x.last_id = r.last_id AND audit.has_trigrams(x.trigrams, $6))';
+    END IF;
     FOR part IN EXECUTE format(
         'SELECT found.* FROM (SELECT jsonb_array_elements_text($1 -> %1$L)%2$s) AS g (value)
          CROSS JOIN LATERAL (
@@ -129,7 +132,7 @@ BEGIN
              ELSE format('v.events, v.ids FROM audit.range_values v JOIN audit.event_ranges r ON r.last_id = v.last_id
                           WHERE v.filter = %L AND v.value = g.value AND v.last_id <= $4', leader) END,
         others)
-        USING given, coalesce(since, '-infinity'), coalesce(until, 'infinity'), upper_id, wanted + 1
+        USING given, coalesce(since, '-infinity'), coalesce(until, 'infinity'), upper_id, wanted + 1, trigrams
     LOOP
         rows_read := rows_read + 1;
         IF part.last_id IS DISTINCT FROM lowest_id THEN
@@ -163,7 +166,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION audit.next_ranges IS 'Part of audit.events: the next ranges, up to upper_id, that have events with given values, so many that they have as many as are wanted: whole ones, and ids of those that have few; lowest_id is the last of them, NULL where there are none';
+COMMENT ON FUNCTION audit.next_ranges IS 'Part of audit.events: the next ranges, up to upper_id, that have events with given values, so many that they have as many as are wanted; with trigrams those whose texts may have them: whole ones, and ids of those that have few; lowest_id is the last of them, NULL where there are none';
 
 CREATE FUNCTION audit.events(
     category text[] DEFAULT NULL, severity text[] DEFAULT NULL, action text[] DEFAULT NULL, operation audit.operation[] DEFAULT NULL,
@@ -182,6 +185,7 @@ DECLARE
         events.session_id, changed_column, search, since, until);
     conditions CONSTANT text := audit.event_conditions(filters);
     given CONSTANT jsonb := audit.event_values(filters);
+    trigrams CONSTANT bytea := audit.search_trigrams(filters ->> 'search');
     before CONSTANT bigint := coalesce(before_id, 9223372036854775807);
     summarized_to CONSTANT bigint := coalesce((SELECT max(last_id) FROM audit.event_ranges), -9223372036854775808);
     upper_id bigint := summarized_to;
@@ -221,7 +225,7 @@ BEGIN
         upper_id := (SELECT min(last_id) FROM audit.event_ranges WHERE last_id >= before);
     END IF;
     WHILE missing > 0 LOOP
-        next := audit.next_ranges(given, since, until, upper_id, before, wanted);
+        next := audit.next_ranges(given, trigrams, since, until, upper_id, before, wanted);
         EXIT WHEN next.lowest_id IS NULL;
         IF next.first_ids IS NOT NULL OR next.ids IS NOT NULL THEN
             RETURN QUERY EXECUTE concat(
@@ -253,7 +257,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan
 DECLARE
     highest CONSTANT bigint := 9223372036854775807;
     summarized_to CONSTANT bigint := coalesce((SELECT max(last_id) FROM audit.event_ranges), -9223372036854775808);
-    found CONSTANT record := audit.next_ranges(given, since, until, summarized_to, highest, highest - 1);
+    found CONSTANT record := audit.next_ranges(given, NULL, since, until, summarized_to, highest, highest - 1);
 BEGIN
     RETURN QUERY
         SELECT e.* FROM audit.audit_events e
@@ -287,7 +291,7 @@ DECLARE
     above bigint;
     below bigint;
 BEGIN
-    next := audit.next_ranges(given, since, until, summarized_to, highest, highest - 1);
+    next := audit.next_ranges(given, audit.search_trigrams(filters ->> 'search'), since, until, summarized_to, highest, highest - 1);
     -- A group has an index; and to read most of the log by ranges takes longer than to read it all.
     IF filters ?| ARRAY['row_key', 'request_id', 'process_id', 'session_id', 'entity_id'] OR summarized_to IS NULL
        OR coalesce(cardinality(next.last_ids), 0) > (SELECT count(*) FROM audit.event_ranges) / 8 THEN

@@ -23,7 +23,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
           SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'audit.audit_events'::regclass
           UNION ALL
           SELECT unnest(ARRAY['audit.installation', 'audit.epochs', 'audit.checkpoints', 'audit.tiles', 'audit.tree_edge',
-                              'audit.checkpoint_signatures', 'audit.checkpoint_timestamps', 'audit.event_ranges', 'audit.range_values']::regclass[])) AS log (relation)
+                              'audit.checkpoint_signatures', 'audit.checkpoint_timestamps', 'audit.event_ranges', 'audit.range_values', 'audit.range_texts']::regclass[])) AS log (relation)
     CROSS JOIN (VALUES ('refuse_write'), ('refuse_truncate')) AS guard (name)
     WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = log.relation AND tgname = guard.name
                       AND tgfoid = 'audit.guard()'::regprocedure AND tgenabled = 'A')

@@ -37,12 +37,20 @@ COMMENT ON COLUMN audit.range_values.filter IS 'What is summarised';
 COMMENT ON COLUMN audit.range_values.value IS 'The value; of target the table''s OID';
 COMMENT ON COLUMN audit.range_values.ids IS 'The events that have it, where they are few; NULL: more';
 
+CREATE TABLE audit.range_texts (
+    last_id  bigint PRIMARY KEY,
+    trigrams bytea  NOT NULL
+) USING heap;
+COMMENT ON TABLE audit.range_texts IS 'What the texts of a range are made of: the ranges in which a search may find something';
+COMMENT ON COLUMN audit.range_texts.last_id IS 'The range: audit.event_ranges';
+COMMENT ON COLUMN audit.range_texts.trigrams IS 'A set of 8,192 bits: one for every three bytes in a row of descriptions, names of entities and actions in lower case; one bit may stand for several';
+
 -- Nobody writes them but the extension; a dump has none, for a restored log is summarised anew.
 DO $$
 DECLARE
     summary text;
 BEGIN
-    FOREACH summary IN ARRAY ARRAY['event_ranges', 'range_values'] LOOP
+    FOREACH summary IN ARRAY ARRAY['event_ranges', 'range_values', 'range_texts'] LOOP
         EXECUTE pg_catalog.format('CREATE TRIGGER refuse_write BEFORE INSERT OR UPDATE OR DELETE ON audit.%I FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', summary);
         EXECUTE pg_catalog.format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON audit.%I FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', summary);
         EXECUTE pg_catalog.format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER refuse_write, ENABLE ALWAYS TRIGGER refuse_truncate', summary);
@@ -53,6 +61,14 @@ $$;
 CREATE FUNCTION audit.summarize_events(most integer DEFAULT NULL) RETURNS bigint
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'summarize_events_wrapper';
 COMMENT ON FUNCTION audit.summarize_events IS 'Summarises the sealed events that no range covers yet, in whole ranges, and ranges that events were removed from; at most so many ranges. Returns how many events they have. The background worker and audit.maintain() do it by themselves';
+
+CREATE FUNCTION audit.search_trigrams(pattern text) RETURNS bytea
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'search_trigrams_wrapper';
+COMMENT ON FUNCTION audit.search_trigrams IS 'Part of audit.events: the bits that audit.range_texts has wherever a text fulfils ILIKE with this pattern, %text%';
+
+CREATE FUNCTION audit.has_trigrams(trigrams bytea, wanted bytea) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_trigrams_wrapper';
+COMMENT ON FUNCTION audit.has_trigrams IS 'Part of audit.events: whether a set of trigrams has all that are wanted';
 
 -- Inlined into the query that calls it, which plans for the period at hand.
 CREATE FUNCTION audit.events_between(since timestamptz, until timestamptz) RETURNS SETOF audit.audit_events

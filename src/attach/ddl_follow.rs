@@ -10,6 +10,7 @@ use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::{catalog, xact};
+use crate::summaries;
 use crate::table_plan::TableSettings;
 use pgrx::pg_sys;
 use serde_json::Map;
@@ -45,6 +46,9 @@ pub fn follow(command: &Command) -> Result<()> {
     let Some(facts) = Facts::of(command.relation) else {
         return Ok(());
     };
+    if Some(command.relation) == catalog::audit_relation("audit_events") {
+        return summaries::forget_for_ddl();
+    }
     if catalog::namespace_name(facts.namespace) == "audit" {
         return Ok(());
     }

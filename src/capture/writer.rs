@@ -73,7 +73,8 @@ impl Log {
 
 /// The open log of a statement.
 pub struct Writer<'a> {
-    rows: Rows,
+    /// Where rows go when the statement ends; None where they wait for the transaction's end.
+    own: Option<Appender>,
     context: &'a Context,
     kinds: [pg_sys::Oid; EventKind::LABELS.len()],
     sequence: pg_sys::Oid,
@@ -84,33 +85,25 @@ pub struct Writer<'a> {
     written: u64,
 }
 
-/// Where rows go.
-enum Rows {
-    /// They wait for the transaction's end.
-    Held,
-    /// Into the table, when the statement ends.
-    Own(Appender),
-}
-
 impl<'a> Writer<'a> {
     /// Opens the partition of the running transaction.
     pub fn open(context: &'a Context) -> Result<Self> {
         let occurred_at = xact::transaction_start();
         let command = xact::command_id_for_write();
-        let rows = if held::may_wait() {
+        let own = if held::may_wait() {
             if !held::is_open() {
                 held::open(|| open_partition(occurred_at))?;
             }
-            Rows::Held
+            None
         } else {
             let (table, indexes) = open_partition(occurred_at)?;
-            Rows::Own(Appender::new(table, indexes, command))
+            Some(Appender::new(table, indexes, command))
         };
         let log = Log::take()?;
         let (kinds, sequence) = (log.kinds, log.sequence);
         LOG.replace(Some(log));
         Ok(Self {
-            rows,
+            own,
             context,
             kinds,
             sequence,
@@ -133,9 +126,9 @@ impl<'a> Writer<'a> {
             salt: &salt()?,
         };
         let fields = event::fields(event, &stamp, self.context);
-        match &mut self.rows {
-            Rows::Own(appender) => appender.append(&fields),
-            Rows::Held => {
+        match &mut self.own {
+            Some(appender) => appender.append(&fields),
+            None => {
                 // What waited was written meanwhile, if somebody looked at the log.
                 while !held::append(self.command, &fields) {
                     held::open(|| open_partition(self.occurred_at))?;
@@ -148,9 +141,9 @@ impl<'a> Writer<'a> {
 
     /// The statement is complete; returns how many events it was in all.
     pub fn finish(self) -> u64 {
-        match self.rows {
-            Rows::Own(appender) => appender.finish(),
-            Rows::Held => held::end_statement(),
+        match self.own {
+            Some(appender) => appender.finish(),
+            None => held::end_statement(),
         }
         self.written
     }

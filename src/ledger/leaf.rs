@@ -71,6 +71,8 @@ pub mod at {
     pub const CATEGORY: usize = 27;
     pub const SEVERITY: usize = 28;
     pub const ENTITY_TYPE: usize = 29;
+    pub const ENTITY_NAME: usize = 31;
+    pub const DESCRIPTION: usize = 32;
     pub const CONTEXT: usize = 33;
     pub const PAYLOAD_HASH: usize = 34;
 }

@@ -57,6 +57,7 @@ pub mod sequence;
 pub mod slot;
 pub mod snapshot;
 pub mod temp_file;
+pub mod text;
 pub mod trigger;
 pub mod tuple;
 pub mod tuplestore;

@@ -13,6 +13,7 @@ use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{catalog, context_source, page_hole, progress, xact};
+use crate::summaries;
 use attest_log::hex;
 use pgrx::prelude::*;
 use serde_json::{Map, json};
@@ -116,6 +117,7 @@ fn erase_row(
 
 /// Takes payload and salt away; the payload's commitment stays.
 fn remove(ids: &[i64], payloads: &str) -> Result<()> {
+    summaries::removed(ids)?;
     let _upkeep = Upkeep::new();
     query::run(
         "UPDATE audit.audit_events e \

@@ -3,12 +3,13 @@
 //!
 //! Invariant: a range is made once no transaction can commit another event with an id up to its last one, so whoever sees the range
 //! sees all its events. Events that are removed later leave it wrong in one direction alone: it names values that it has no
-//! more. What comes into the log in any other way than by sealing, a restore, makes all ranges void.
+//! more. What comes into the log in any other way than by sealing, a restore or a partition that is attached, makes all ranges void.
 //!
 //! When no more events can come: a checkpoint says that transactions from its `next_xid` on have only ids above its `last_event_id`.
 //! So once all transactions below that `next_xid` have ended, everything up to that `last_event_id` is there.
 
 mod range;
+mod trigrams;
 
 use crate::capture::guard::Upkeep;
 use crate::error::{Result, or_raise};
@@ -21,12 +22,14 @@ use crate::pg::relation::lock;
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{incarnation, xact};
+use attest_log::hex;
 use pgrx::prelude::*;
 use range::Range;
 use std::cell::Cell;
 
 /// Events of a range. A page reads a few ranges; a range is a row per value.
 const RANGE: u32 = 2048;
+const TABLES: [&str; 3] = ["event_ranges", "range_values", "range_texts"];
 /// Ranges that one round makes: some 20 milliseconds.
 const PORTION: i64 = 8;
 
@@ -122,7 +125,7 @@ fn again(most: i64) -> Result<(i64, i64)> {
         .collect::<Result<Vec<_>>>()?;
     let _upkeep = Upkeep::new();
     let last: Vec<i64> = stale.iter().map(|(_, last)| *last).collect();
-    for table in ["event_ranges", "range_values"] {
+    for table in TABLES {
         query::run(
             &format!("DELETE FROM audit.{table} WHERE last_id = ANY ($1::pg_catalog.int8[])"),
             &[Arg::Text(&array(&last))],
@@ -155,6 +158,15 @@ fn write(ranges: &[Range]) -> Result<(i64, i64)> {
             ),
             &[Arg::Text(&range.values_to_json().to_string())],
         )?;
+        if let Some(trigrams) = &range.trigrams {
+            query::run(
+                &format!(
+                    "INSERT INTO audit.range_texts (last_id, trigrams) VALUES ({}, pg_catalog.decode($1, 'hex'))",
+                    range.last
+                ),
+                &[Arg::Text(&hex(trigrams.bytes()))],
+            )?;
+        }
         count += 1;
         events += range.events;
     }
@@ -203,18 +215,30 @@ pub fn removed_all(partition: &str) -> Result<()> {
 /// The subtransaction in which all ranges were forgotten last.
 static FORGOTTEN: Backend<Cell<(u32, u32)>> = Backend::cell((0, 0));
 
-/// Somebody writes events by SQL: what was summarised counts no more. Until his session ends nothing is summarised.
+/// Somebody writes events by SQL: what was summarised counts no more. Nobody else summarises until his session ends
+/// (`ledger::hold_off_seals`).
 pub fn forget() -> Result<()> {
     let now = (xact::local_transaction_id(), xact::subtransaction_id());
     if FORGOTTEN.get() == now {
         return Ok(());
     }
     let _superuser = ActAsSuperuser::new();
+    forget_all()?;
+    FORGOTTEN.set(now);
+    Ok(())
+}
+
+/// Somebody changes the log's table: a partition may come or go with its events. Superuser.
+pub fn forget_for_ddl() -> Result<()> {
+    exclusively(true);
+    forget_all()
+}
+
+fn forget_all() -> Result<()> {
     let _upkeep = Upkeep::new();
-    for table in ["event_ranges", "range_values"] {
+    for table in TABLES {
         query::run(&format!("DELETE FROM audit.{table}"), &[])?;
     }
-    FORGOTTEN.set(now);
     Ok(())
 }
 

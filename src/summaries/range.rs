@@ -1,11 +1,13 @@
 //! A range of event ids, and which values its events have.
 
+use super::trigrams::Trigrams;
 use crate::error::Result;
 use crate::ledger::events::Events;
 use crate::ledger::leaf::at;
 use crate::pg::catalog;
 use crate::pg::columns::Fields;
 use crate::pg::snapshot::Snapshot;
+use crate::pg::text;
 use pgrx::pg_sys;
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
@@ -36,6 +38,8 @@ pub struct Range {
     texts: HashMap<&'static str, HashMap<Vec<u8>, Having>>,
     /// By table, and by the label of the operation.
     oids: HashMap<(&'static str, pg_sys::Oid), Having>,
+    /// Of told events: what a search looks through.
+    pub trigrams: Option<Trigrams>,
 }
 
 /// The events that have a value.
@@ -95,6 +99,13 @@ impl Range {
         for (filter, column) in [("target", at::TABLE_OID), ("operation", at::OPERATION)] {
             if let Some(oid) = row.oid(column) {
                 self.oids.entry((filter, oid)).or_default().add(event_id);
+            }
+        }
+        if row.bytes(at::ACTION).is_some() {
+            let trigrams = self.trigrams.get_or_insert_default();
+            let searched = [at::ACTION, at::ENTITY_NAME, at::DESCRIPTION];
+            for text in searched.into_iter().filter_map(|column| row.bytes(column)) {
+                trigrams.add(&text::lower(text));
             }
         }
         row.texts(at::CHANGED_COLUMNS, |name| {

@@ -158,7 +158,7 @@ CREATE ROLE regress_events_pages_reader;
 SET ROLE regress_events_pages_reader;
 SELECT count(*) FROM audit.events();
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION audit.events, audit.event_filters, audit.event_conditions, audit.event_values TO regress_events_pages_reader;
+GRANT EXECUTE ON FUNCTION audit.events, audit.event_filters, audit.event_conditions, audit.event_values, audit.search_trigrams TO regress_events_pages_reader;
 SET ROLE regress_events_pages_reader;
 SELECT count(*) FROM audit.events();
 RESET ROLE;
