@@ -57,11 +57,16 @@ CREATE FUNCTION audit.finish_archived(archive text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     name CONSTANT text := audit.archived_table(archive);
+    own_index text;
 BEGIN
     EXECUTE format('ALTER TABLE audit.%I ADD PRIMARY KEY (event_id)', name);
-    EXECUTE format('CREATE INDEX ON audit.%I (table_oid, row_key)', name);
-    EXECUTE format('CREATE INDEX ON audit.%I (request_id) WHERE request_id IS NOT NULL', name);
-    EXECUTE format('CREATE INDEX ON audit.%I (process_id) WHERE process_id IS NOT NULL', name);
+    -- What is asked of the log is asked of it, too: by the same indexes.
+    FOR own_index IN
+        SELECT substring(pg_get_indexdef(indexrelid) FROM ' USING .*$') FROM pg_index
+        WHERE indrelid = 'audit.audit_events_default'::regclass AND NOT indisprimary ORDER BY indexrelid
+    LOOP
+        EXECUTE format('CREATE INDEX ON audit.%I', name) || own_index;
+    END LOOP;
     EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON audit.%I FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', name);
     EXECUTE format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER refuse_truncate', name);
     EXECUTE format('ALTER TABLE audit.archived_events ATTACH PARTITION audit.%I FOR VALUES IN (%L)', name, archive);

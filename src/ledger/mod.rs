@@ -5,7 +5,7 @@
 //! - `seal`: from committed events to a checkpoint; `epoch`, `incarnation`: whose log it is
 //! - `order`: due events in the order of their places
 //! - `leaf`: an event's row as its leaf; `events`, `tables`, `tree`, `grow`, `checkpoint`: what is read and written
-//! - `sealed`: from an event to its leaf; `proof`, `signing`: what is handed to others and comes back
+//! - `sealed`: from an event to its leaf; `unsealed`: what has none yet; `proof`, `signing`: what is handed to others and comes back
 //! - `verify`: everything computed anew
 
 mod checkpoint;
@@ -21,6 +21,7 @@ pub mod sealed;
 mod signing;
 mod tables;
 mod tree;
+mod unsealed;
 mod verify;
 
 pub use epoch::{hold_off_seals, no_restore_runs, settled};

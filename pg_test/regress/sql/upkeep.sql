@@ -81,6 +81,15 @@ ALTER TABLE people DISABLE TRIGGER refuse;
 SELECT * FROM audit.maintain() WHERE task LIKE 'rows%';
 SELECT task, subject, sqlstate FROM audit.upkeep_failures;
 SELECT action, table_name, context - 'installation' AS context FROM audit.audit_events WHERE action LIKE '% upkeep' ORDER BY event_id;
+-- a cancel is meant for all of it
+CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); RETURN OLD; END $$;
+CREATE TRIGGER sleep BEFORE DELETE ON people FOR EACH ROW EXECUTE FUNCTION sleep();
+INSERT INTO people VALUES ('Smith', '2001-01-01');
+INSERT INTO visits VALUES ('2001-01-01');
+SET statement_timeout = '1s';
+SELECT * FROM audit.maintain() WHERE task LIKE 'rows%';
+RESET statement_timeout;
+SELECT (SELECT count(*) FROM people) AS people, (SELECT count(*) FROM visits) AS visits, (SELECT count(*) FROM audit.upkeep_failures) AS failures;
 SELECT audit.detach_cleanup('people'), audit.detach_cleanup('visits');
 
 -- the report, before and after

@@ -11,6 +11,7 @@ mod declared;
 mod events;
 mod expected;
 mod extent;
+mod job;
 mod parallel;
 mod report;
 mod rows;
@@ -23,7 +24,8 @@ use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
 use attest_log::declaration::Kind;
 use declared::Declared;
-use events::{Job, Scope, Work};
+use events::Work;
+use job::{Job, Scope};
 use pgrx::prelude::*;
 use report::{Check, LISTED, Report};
 

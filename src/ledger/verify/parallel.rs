@@ -1,7 +1,8 @@
 //! Parts shared out among parallel workers. The leader verifies the chain meanwhile, then takes parts itself.
 
 use super::chain;
-use super::events::{Job, Work};
+use super::events::Work;
+use super::job::Job;
 use super::report::Report;
 use super::rows;
 use crate::error::{AttestError, Result, SqlState, or_raise};

@@ -3,7 +3,8 @@
 //! Each row's place is tallied once from the index and once from the table's own blocks; the tallies of a partition cancel each
 //! other out unless a row is hidden. Only then are the places compared one by one.
 
-use super::events::{Job, Work, describe};
+use super::events::{Work, describe};
+use super::job::Job;
 use super::report::{Check, Finding, Report};
 use crate::ledger::events::Partition;
 use crate::ledger::leaf::at;

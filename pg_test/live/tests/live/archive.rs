@@ -186,6 +186,17 @@ fn an_archive_is_what_the_log_had_and_comes_back() {
             "SELECT count(*) FROM audit.archived_events a WHERE (epoch, leaf_index) IS DISTINCT FROM (SELECT (l.epoch, l.leaf_index) FROM audit.find_leaf(a.event_id) l)",
         )?;
         ensure!(wrong == 0, "{wrong} events have another leaf");
+        let indexes = |table: &str| {
+            format!(
+                "SELECT regexp_replace(pg_get_indexdef(indexrelid), '^.* USING ', '') FROM pg_index WHERE indrelid = '{table}'::regclass ORDER BY 1"
+            )
+        };
+        let of_log = client.table(&indexes("audit.audit_events_default"))?;
+        let restored = client.table(&indexes(&format!("audit.archived_{month}")))?;
+        ensure!(
+            of_log.len() > 10 && restored == of_log,
+            "restored with {restored:?}, the log has {of_log:?}"
+        );
         for refused in [
             "INSERT INTO audit.archived_events SELECT * FROM audit.archived_events",
             "UPDATE audit.archived_events SET reason = 'x'",

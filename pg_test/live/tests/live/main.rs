@@ -20,6 +20,7 @@ mod declared;
 mod disk; // 37
 mod docs;
 mod dump; // 34
+mod erased_bytes;
 mod events;
 mod executor; // 16, 22
 mod extension; // 35, 38
@@ -30,9 +31,11 @@ mod lineage;
 mod memory; // 29, 30
 mod new_pages;
 mod no_alarm;
+mod past;
 mod pooling;
 mod replication; // 23
 mod retention;
+mod retention_crash;
 mod roles; // 2–7
 mod seal;
 mod signing;

@@ -1,0 +1,145 @@
+//! Crashes in the middle of pruning and erasing: everything is declared and gone, or nothing is.
+
+use std::thread;
+
+use anyhow::{Result, anyhow, ensure};
+use live_tests::database::Database;
+use live_tests::{Sql, own_cluster, wait_until};
+use postgres::Client;
+
+use crate::past::{PER_MONTH, declared_and_gone, with_a_past};
+
+/// The backend of this application name, once it waits for the lock that the test holds or has shown what it is at.
+fn backend(client: &mut Client, name: &str, condition: &str) -> Result<String> {
+    wait_until("the backend to be in the middle", || {
+        let found = client.table(&format!(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = '{name}' AND backend_xid IS NOT NULL AND {condition}"
+        ))?;
+        Ok(found.into_iter().next())
+    })
+}
+
+/// Runs a command in a session of its own, kills that with signal 9 once it has written something and waits for `blocker`, and
+/// waits for the server to be back.
+fn kill_in_the_middle(db: &Database, command: &str, blocker: &str, condition: &str) -> Result<()> {
+    let mut blocking = db.connect()?;
+    blocking.run(&format!("BEGIN; {blocker}"))?;
+    let mut watching = db.connect()?;
+    thread::scope(|scope| {
+        let victim = scope.spawn(|| -> Result<()> {
+            let mut client = db.connect()?;
+            client.run("SET application_name = 'victim'")?;
+            ensure!(client.run(command).is_err(), "{command} was not killed");
+            Ok(())
+        });
+        let killed = backend(&mut watching, "victim", condition)
+            .and_then(|pid| db.cluster().kill_backend(&pid));
+        let _ = blocking.run("ROLLBACK");
+        victim
+            .join()
+            .map_err(|_| anyhow!("the victim panicked"))??;
+        killed
+    })?;
+    wait_until("the server to be back", || {
+        Ok(db.connect().is_ok().then_some(()))
+    })
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_prune_leaves_whole_partitions() {
+    own_cluster(&[], |db| {
+        let mut client = with_a_past(db)?;
+        client.run("SELECT audit.set_retention('7 years')")?;
+        let before =
+            client.one("SELECT count(*) FROM audit.audit_events WHERE operation = 'insert'")?;
+        ensure!(before == "900", "{before} events at first");
+        drop(client);
+        // A reader keeps the second of three months: the first one, of March, is committed by then.
+        kill_in_the_middle(
+            db,
+            "CALL audit.prune()",
+            "SELECT count(*) FROM audit.audit_events_2015_02",
+            "query LIKE 'pruning audit.audit_events_2015_02%'",
+        )?;
+        let mut client = db.connect()?;
+        let left =
+            client.number("SELECT count(*) FROM audit.audit_events WHERE operation = 'insert'")?;
+        ensure!(left == 2 * PER_MONTH, "{left} events are left");
+        ensure!(
+            declared_and_gone(&mut client)? == PER_MONTH,
+            "more or less is declared"
+        );
+        // Taken up again, it ends; the months are gone, and nothing else is.
+        client.run("CALL audit.prune()")?;
+        ensure!(
+            declared_and_gone(&mut client)? == 3 * PER_MONTH,
+            "not all is declared"
+        );
+        let rest =
+            client.table("SELECT name FROM audit.log_partitions WHERE ends < '2016-01-01'")?;
+        ensure!(rest.is_empty(), "months are left: {rest:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_batch_leaves_its_events() {
+    own_cluster(&[], |db| {
+        let mut client = with_a_past(db)?;
+        // Not the whole month is due, so events are deleted one batch after the other.
+        client.run("SELECT audit.set_retention(NULL, target => 't', max_events => 700)")?;
+        drop(client);
+        kill_in_the_middle(
+            db,
+            "CALL audit.prune()",
+            "SELECT FROM audit.audit_events_2015_01 WHERE row_key = 'old 50' FOR UPDATE",
+            "wait_event_type = 'Lock'",
+        )?;
+        let mut client = db.connect()?;
+        let left =
+            client.number("SELECT count(*) FROM audit.audit_events WHERE operation = 'insert'")?;
+        ensure!(left == 3 * PER_MONTH, "{left} events are left");
+        ensure!(
+            declared_and_gone(&mut client)? == 0,
+            "something is declared"
+        );
+        client.run("CALL audit.prune()")?;
+        let left =
+            client.number("SELECT count(*) FROM audit.audit_events WHERE operation = 'insert'")?;
+        ensure!(left == 700, "{left} events are left");
+        ensure!(
+            declared_and_gone(&mut client)? == 3 * PER_MONTH - 700,
+            "not all is declared"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_kill_in_the_middle_of_an_erasure_leaves_the_row() {
+    own_cluster(&[], |db| {
+        let mut client = with_a_past(db)?;
+        client.run("SELECT audit.seal()")?;
+        drop(client);
+        kill_in_the_middle(
+            db,
+            "SELECT audit.erase('t', 'old 7', 'article 17')",
+            "SELECT FROM audit.audit_events_2015_03 WHERE row_key = 'old 7' FOR UPDATE",
+            "wait_event_type = 'Lock'",
+        )?;
+        let mut client = db.connect()?;
+        let state = "SELECT count(*) FILTER (WHERE row_key = 'old 7' AND salt IS NOT NULL), count(*) FILTER (WHERE payload_hash IS NOT NULL),
+                            count(*) FILTER (WHERE action = 'erase') FROM audit.audit_events";
+        let found = client.table(state)?;
+        ensure!(found == ["3|0|0"], "half erased: {found:?}");
+        client.run("SELECT audit.erase('t', 'old 7', 'article 17')")?;
+        let found = client.table(state)?;
+        ensure!(found == ["0|3|1"], "not erased: {found:?}");
+        let wrong = client.table(
+            "SELECT e.event_id FROM audit.audit_events e JOIN audit.leaves(0, 1000000) l USING (event_id)
+             WHERE sha256('\\x00' || audit.event_leaf(e.event_id)) <> l.leaf_hash",
+        )?;
+        ensure!(wrong.is_empty(), "leaves changed: {wrong:?}");
+        Ok(())
+    });
+}
