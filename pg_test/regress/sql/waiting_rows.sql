@@ -180,9 +180,9 @@ SELECT steady(93);
 COMMIT;
 
 -- A COMMIT that fails ends the transaction, as ever; a ROLLBACK writes nothing.
-CREATE FUNCTION refuses(key text) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$
-BEGIN IF key = '29' THEN RAISE EXCEPTION 'no 29'; END IF; RETURN 0; END $$;
-CREATE INDEX refuses ON :month (refuses(row_key)) WHERE operation = 'update';
+CREATE FUNCTION refuses(place text) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN IF place = 'regress_waiting 29' THEN RAISE EXCEPTION 'no 29'; END IF; RETURN 0; END $$;
+CREATE INDEX refuses ON :month (refuses(schema_name || ' ' || row_key)) WHERE operation = 'update';
 BEGIN;
 UPDATE t SET v = 1 WHERE id = 29;
 ROLLBACK;
