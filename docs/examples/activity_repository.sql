@@ -75,4 +75,4 @@ SELECT sum(due) AS due FROM audit.apply_retention();
 -- Clearing. What was pruned and cleared, and why, is in the log.
 SELECT audit.clear('editing', 'the demonstration is over') AS cleared;
 SELECT audit.count_events(category => '{editing}', operation => '{event}') AS editing;
-SELECT action, category, reason FROM audit.events(operation => '{system}', action => '{prune,clear}') ORDER BY event_id;
+SELECT action, context ->> 'category' AS category, reason FROM audit.events(operation => '{system}', action => '{prune,clear}') ORDER BY event_id;
