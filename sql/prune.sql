@@ -54,11 +54,12 @@ END
 $$;
 COMMENT ON FUNCTION audit.retention_groups IS 'The events of a partition by what decides their policy: application events by category, all others by table; what pg_attest itself did has none';
 
--- groups: those of retention_groups that have a policy, in order, each with cut_time and cut_id: what is before is due.
+-- groups: those of retention_groups that have a policy, in order, each with cut_time and cut_id: what is before is due. Few rows,
+-- which are hashed: with the planner's 1,000, the events would be sorted.
 CREATE FUNCTION audit.listed_groups(groups jsonb)
 RETURNS TABLE (place integer, is_event boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
                cut_time timestamptz, cut_id bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
     SELECT (place - 1)::integer, (g ->> 'is_event')::boolean, coalesce((g ->> 'table_oid')::oid, 0),
            coalesce(g ->> 'schema_name', ''), coalesce(g ->> 'table_name', ''), coalesce(g ->> 'category', ''), (g ->> 'is_old')::boolean,
            (g ->> 'cut_time')::timestamptz, (g ->> 'cut_id')::bigint

@@ -65,7 +65,7 @@ SELECT check_name, ok FROM audit.verify() WHERE check_name IN ('events', 'leaves
 SELECT audit.set_retention('90 days', category => 'background', max_events => 100);
 SELECT policy, subject, due, pruned FROM audit.apply_retention(dry_run => true) WHERE due > 0;
 SELECT policy, subject, due, pruned FROM audit.apply_retention(dry_run => false) WHERE due > 0;
-SELECT audit.count_events(category => '{background}', operation => '{event}') AS background;
+SELECT audit.count_events(category => '{background}') AS background;
 -- By age alone: nothing is older than ninety days, all is older than a microsecond.
 SELECT audit.set_retention('90 days', category => 'background');
 SELECT coalesce(sum(due), 0) AS due FROM audit.apply_retention();
@@ -74,5 +74,5 @@ SELECT sum(due) AS due FROM audit.apply_retention();
 
 -- Clearing. What was pruned and cleared, and why, is in the log.
 SELECT audit.clear('editing', 'the demonstration is over') AS cleared;
-SELECT audit.count_events(category => '{editing}', operation => '{event}') AS editing;
+SELECT audit.count_events(category => '{editing}') AS editing;
 SELECT action, context ->> 'category' AS category, reason FROM audit.events(operation => '{system}', action => '{prune,clear}') ORDER BY event_id;

@@ -66,11 +66,14 @@ impl Task<'_> {
     /// # Errors
     /// Where that cannot be recorded.
     pub fn succeeded(self) -> Result<()> {
-        let _superuser = ActAsSuperuser::new();
-        let failing = all(
-            "SELECT subject FROM audit.upkeep_failures WHERE task = $1",
-            &[Arg::Text(self.name())],
-        )?;
+        self.succeeded_after(&failing(self)?)
+    }
+
+    /// The same where these are known to have failed before.
+    ///
+    /// # Errors
+    /// Where it cannot be recorded.
+    pub fn succeeded_after(self, failing: &[String]) -> Result<()> {
         if failing.contains(&self.subject()) {
             self.record("resume upkeep", None)?;
         }
@@ -98,4 +101,16 @@ impl Task<'_> {
         .record()
         .map(drop)
     }
+}
+
+/// What failed last of tasks like this one.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn failing(like: Task<'_>) -> Result<Vec<String>> {
+    let _superuser = ActAsSuperuser::new();
+    all(
+        "SELECT subject FROM audit.upkeep_failures WHERE task = $1",
+        &[Arg::Text(like.name())],
+    )
 }

@@ -5,7 +5,7 @@
 //! transaction. Of other partitions, due events are deleted in batches. PostgreSQL's DETACH … CONCURRENTLY is no way: it is refused
 //! where there is a default partition.
 
-use super::failure::Task;
+use super::failure::{self, Task};
 use super::newest::{self, Cuts};
 use super::plan::{Partition, Plan, Policy};
 use super::step::{Current, Outcome, Row, Work};
@@ -57,7 +57,7 @@ pub fn all_at_once() -> Result<i64> {
     let mut pruned = 0;
     let mut run = Run::begin(false)?;
     while let Some(step) = run.step()? {
-        step.tell()?;
+        step.tell(&run.failing)?;
         pruned += step.pruned;
     }
     Ok(pruned.cast_signed())
@@ -68,7 +68,7 @@ fn apply(dry_run: bool) -> Result<Vec<Row>> {
     let mut run = Run::begin(dry_run)?;
     while let Some(mut step) = run.step()? {
         if !dry_run {
-            step.tell()?;
+            step.tell(&run.failing)?;
         }
         rows.append(&mut step.rows);
     }
@@ -107,7 +107,7 @@ pub fn batch() -> Result<(Option<String>, i64, bool)> {
     if drops && task.alone(|| drop_if_empty(&step.partition))?.is_none() {
         step.failed = true;
     }
-    step.tell()?;
+    step.tell(&run.failing)?;
     RUN.replace(Some(run));
     Ok((Some(step.partition.name), step.pruned.cast_signed(), false))
 }
@@ -118,6 +118,8 @@ struct Run {
     policies: Vec<Policy>,
     /// What policies that keep only so many events keep.
     cuts: Cuts,
+    /// The partitions that failed the last time.
+    failing: Vec<String>,
     /// The partitions to come, the next one last.
     queue: Vec<Partition>,
     current: Option<Current>,
@@ -136,9 +138,9 @@ struct Step {
 
 impl Step {
     /// Says that a partition that failed before did not fail this time.
-    fn tell(&self) -> Result<()> {
+    fn tell(&self, failing: &[String]) -> Result<()> {
         if self.ends && !self.failed {
-            Task::Prune(&self.partition.name).succeeded()
+            Task::Prune(&self.partition.name).succeeded_after(failing)
         } else {
             Ok(())
         }
@@ -155,6 +157,7 @@ impl Run {
             dry,
             policies,
             cuts,
+            failing: failure::failing(Task::Prune(""))?,
             queue,
             current: None,
         })

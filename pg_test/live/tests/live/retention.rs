@@ -88,6 +88,38 @@ fn eight_writers_never_wait_for_a_prune() {
 }
 
 #[test]
+fn a_reader_of_one_month_keeps_none_of_the_others() {
+    own_cluster(&[], |db| {
+        let mut client = with_a_past(db)?;
+        client.run("SELECT audit.set_retention('7 years')")?;
+        let mut reader = db.connect()?;
+        reader.run("BEGIN; SELECT FROM audit.audit_events_2015_02")?;
+        let failures = "SELECT task, subject, sqlstate FROM audit.upkeep_failures";
+        for _ in 0..2 {
+            client.run("CALL audit.prune()")?;
+            ensure!(
+                declared_and_gone(&mut client)? == 2 * PER_MONTH,
+                "the other months are not gone"
+            );
+            let failed = client.table(failures)?;
+            ensure!(
+                failed == ["prune|audit.audit_events_2015_02|55P03"],
+                "{failed:?}"
+            );
+        }
+        reader.run("ROLLBACK")?;
+        client.run("CALL audit.prune()")?;
+        ensure!(
+            declared_and_gone(&mut client)? == 3 * PER_MONTH,
+            "the month that was read is not gone"
+        );
+        let failed = client.table(failures)?;
+        ensure!(failed.is_empty(), "still said to fail: {failed:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn the_worker_keeps_the_schedule() {
     let settings = [
         ("shared_preload_libraries", "pg_attest"),
