@@ -1,6 +1,6 @@
 -- Is all well?
 CREATE FUNCTION audit.status() RETURNS TABLE (item text, value text, ok boolean, hint text)
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     SELECT 'version', (SELECT extversion FROM pg_extension WHERE extname = 'pg_attest'), true, NULL
     UNION ALL
     SELECT 'attached tables', count(*)::text, true, NULL FROM audit.attachment

@@ -96,7 +96,7 @@ INSERT INTO filters VALUES
      'operation = ''insert'' AND occurred_at >= (SELECT at FROM times WHERE n = 40) AND occurred_at < (SELECT at FROM times WHERE n = 41)');
 CREATE TABLE times AS SELECT at, row_number() OVER (ORDER BY at) AS n FROM (SELECT DISTINCT occurred_at AS at FROM audit.audit_events) AS known;
 
--- A filter's pages at random places and of random sizes, its count, and what reads by summaries without being a page.
+-- A filter's pages at random places and of random sizes, with three and more of them its count, and what reads by summaries without being a page.
 CREATE FUNCTION wrong(places int) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     f record;
@@ -122,6 +122,7 @@ BEGIN
                 RETURN NEXT format('%s before %s, %s: %s events instead of %s', f.arguments, before, size, cardinality(page), cardinality(plain));
             END IF;
         END LOOP;
+        CONTINUE WHEN places < 3;
         EXECUTE format('SELECT count(*) FROM audit.audit_events WHERE %s', f.condition) INTO counted;
         EXECUTE format('SELECT ''count of %s'' WHERE audit.count_events(%s) <> %s', replace(f.arguments, '''', ''''''), f.arguments, counted) INTO f;
         IF f IS NOT NULL THEN RETURN NEXT f; END IF;
@@ -139,13 +140,11 @@ BEGIN
             RETURN NEXT format('DDL between %s and %s', since, until);
         END IF;
     END LOOP;
-    FOR place IN 0..3 LOOP
-        PERFORM set_config('audit.app_user_id', 'u' || place, true);
-        IF (SELECT array_agg(m.event_id ORDER BY m.event_id) FROM audit.my_activity m)
-           IS DISTINCT FROM (SELECT array_agg(e.event_id ORDER BY e.event_id) FROM audit.audit_events e WHERE e.app_user_id = 'u' || place) THEN
-            RETURN NEXT format('activity of u%s', place);
-        END IF;
-    END LOOP;
+    PERFORM set_config('audit.app_user_id', 'u' || (3 * random())::int, true);
+    IF (SELECT array_agg(m.event_id ORDER BY m.event_id) FROM audit.my_activity m)
+       IS DISTINCT FROM (SELECT array_agg(e.event_id ORDER BY e.event_id) FROM audit.audit_events e WHERE e.app_user_id = current_setting('audit.app_user_id')) THEN
+        RETURN NEXT format('activity of %s', current_setting('audit.app_user_id'));
+    END IF;
     RETURN;
 END
 $$;
