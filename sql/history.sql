@@ -4,7 +4,9 @@
 -- the order of statements counts, and within a statement rows leave a key before others take it.
 CREATE FUNCTION audit.key_events(target regclass, key text)
 RETURNS TABLE (segment bigint, place bigint, event audit.audit_events, names jsonb)
-LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off  -- few events, where the planner expects many without a row key
+AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
