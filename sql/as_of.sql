@@ -4,7 +4,7 @@
 -- captured. Writers of one row exclude each other until they commit, so no change is shown without those that it builds on.
 
 CREATE FUNCTION audit.open_transactions(table_oids oid[], at timestamptz) RETURNS TABLE (xact_id xid8, occurred_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     SELECT DISTINCT e.xact_id, e.occurred_at FROM audit.audit_events e
     WHERE e.table_oid = ANY (table_oids) AND e.occurred_at <= at AND e.captured_at > at
       AND e.operation IN ('insert', 'update', 'delete', 'snapshot', 'truncate')
@@ -12,7 +12,7 @@ $$;
 COMMENT ON FUNCTION audit.open_transactions IS 'The transactions that had begun by then, and had changes of the tables still before them';
 
 CREATE FUNCTION audit.known_since(target regclass, at timestamptz, OUT since timestamptz, OUT event_id bigint, OUT is_complete boolean, OUT is_audited boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     WITH era AS MATERIALIZED (
         SELECT * FROM audit.table_eras(target) WHERE since <= at
     ), open AS MATERIALIZED (
@@ -141,7 +141,7 @@ COMMENT ON FUNCTION audit.rows_query IS 'The SELECT behind audit.rows_at and aud
 
 CREATE FUNCTION audit.rows_at(target regclass, at timestamptz)
 RETURNS TABLE (row_key text, image jsonb, event_id bigint)
-LANGUAGE plpgsql STABLE ROWS 10000 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE plpgsql STABLE ROWS 10000 SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     start record;
 BEGIN
