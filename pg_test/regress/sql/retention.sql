@@ -28,16 +28,9 @@ FROM generate_series('2015-01-01'::timestamptz, '2017-12-01', '1 month') m,
 WHERE kind <> 'report' OR extract(month FROM m) = 1;
 RESET audit.restore;
 SELECT sum(done) > 0 AS drained FROM audit.maintain();
-\c
-SET client_min_messages = warning;
-SET TimeZone = 'UTC';
--- seals are off until the session that restored has ended
-DO $$
-BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()) LOOP
-        PERFORM pg_stat_clear_snapshot(), pg_sleep(0.01);
-    END LOOP;
-END $$;
+\getenv inputdir PG_ABS_SRCDIR
+\set reconnect :inputdir '/sql/include/reconnect.sql'
+\i :reconnect
 SELECT audit.seal() > 0 AS sealed;
 CREATE VIEW years AS
 SELECT extract(year FROM occurred_at) AS year, coalesce(table_name, category) AS what, count(*) AS events

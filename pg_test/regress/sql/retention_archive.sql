@@ -16,15 +16,9 @@ SELECT 10000 + n, at, at, '3', 0, 1, 'notes'::regclass, 'insert', gen_random_uui
 FROM unnest('{2015-01-05,2015-01-06,2015-01-07,2015-02-01,2015-02-02}'::timestamptz[]) WITH ORDINALITY AS t (at, n);
 RESET audit.restore;
 SELECT sum(done) > 0 AS drained FROM audit.maintain();
-\c
-SET client_min_messages = warning;
-SET TimeZone = 'UTC';
-DO $$
-BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()) LOOP
-        PERFORM pg_stat_clear_snapshot(), pg_sleep(0.01);
-    END LOOP;
-END $$;
+\getenv inputdir PG_ABS_SRCDIR
+\set reconnect :inputdir '/sql/include/reconnect.sql'
+\i :reconnect
 SELECT audit.seal() > 0 AS sealed;
 
 -- The manifest that attest would write of a month, by the format's page; `lies` replaces members.

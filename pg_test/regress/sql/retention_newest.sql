@@ -23,15 +23,9 @@ SELECT sum(done) > 0 AS drained FROM audit.maintain();
 SET audit.restore = on;
 CALL restore(11000, '{2014-01-01,2014-02-01,2015-03-31,2015-04-01,2016-01-01}');
 RESET audit.restore;
-\c
-SET client_min_messages = warning;
-SET TimeZone = 'UTC';
-DO $$
-BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()) LOOP
-        PERFORM pg_stat_clear_snapshot(), pg_sleep(0.01);
-    END LOOP;
-END $$;
+\getenv inputdir PG_ABS_SRCDIR
+\set reconnect :inputdir '/sql/include/reconnect.sql'
+\i :reconnect
 INSERT INTO notes VALUES (1), (2), (3);
 SELECT audit.seal() > 0 AS sealed;
 SELECT tableoid::regclass AS partition, count(*) FROM audit.audit_events WHERE table_name = 'notes' AND operation = 'insert' AND occurred_at < '2017-01-01' GROUP BY 1 ORDER BY 1;
