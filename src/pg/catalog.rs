@@ -103,16 +103,24 @@ pub fn inheritors(oid: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> Vec<pg_sys::Oid> 
 /// # Safety
 /// `list` is NIL or an OID list that nobody else holds.
 pub(in crate::pg) unsafe fn take_oids(list: *mut pg_sys::List) -> Vec<pg_sys::Oid> {
-    if list.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: by the caller; `length` elements are valid.
+    // SAFETY: by the caller; list_free takes NIL.
     unsafe {
-        let elements = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
-        let oids = elements.iter().map(|cell| cell.oid_value).collect();
+        let oids = cells(list).iter().map(|cell| cell.oid_value).collect();
         pg_sys::list_free(list);
         oids
     }
+}
+
+/// The cells of a list.
+///
+/// # Safety
+/// `list` is NIL, or lives as long as `'a`.
+pub(in crate::pg) unsafe fn cells<'a>(list: *const pg_sys::List) -> &'a [pg_sys::ListCell] {
+    if list.is_null() {
+        return &[];
+    }
+    // SAFETY: by the caller; `length` elements are valid.
+    unsafe { std::slice::from_raw_parts((*list).elements, (*list).length as usize) }
 }
 
 /// # Safety

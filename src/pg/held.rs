@@ -15,6 +15,7 @@
 //!   what it should.
 //! - At most a batch waits: a statement that writes one leaves nothing behind.
 
+use super::catalog;
 use super::cell::Backend;
 use super::ffi::standard;
 use super::heap::{Appender, Parked};
@@ -51,9 +52,7 @@ pub(in crate::pg) fn is_abandoning() -> bool {
 
 /// Whether what is captured now may wait.
 pub fn may_wait() -> bool {
-    // SAFETY: plain read of transaction state.
-    let is_outermost = unsafe { pg_sys::GetCurrentTransactionNestLevel() } == 1;
-    is_outermost && !IN_COMMAND.get() && AT_ONCE.get() != xact::local_transaction_id()
+    xact::nest_level() == 1 && !IN_COMMAND.get() && AT_ONCE.get() != xact::local_transaction_id()
 }
 
 /// Whether the table of this transaction's waiting rows is open, so that rows can be added.
@@ -103,8 +102,7 @@ pub fn write() {
     if !anything() {
         return;
     }
-    // SAFETY: plain read of transaction state.
-    let is_outermost = unsafe { pg_sys::GetCurrentTransactionNestLevel() } == 1;
+    let is_outermost = xact::nest_level() == 1;
     let held = HELD.take();
     let parked = match held {
         None => return,
@@ -192,10 +190,8 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if anything() {
             before_query((*query).plannedstmt);
         }
-        match PREVIOUS_START.get() {
-            Some(previous) => previous(query, flags),
-            None => standard::executor_start(query, flags),
-        }
+        let next = PREVIOUS_START.get().unwrap_or(standard::executor_start);
+        next(query, flags);
     }
 }
 
@@ -216,17 +212,12 @@ unsafe fn may_look(plan: &pg_sys::PlannedStmt) -> bool {
     if plan.parallelModeNeeded {
         return true;
     }
-    if plan.relationOids.is_null() {
-        return false;
-    }
+    let audit = catalog::namespace_oid(c"audit");
+    let table = table();
     // SAFETY: by the caller; a list of OIDs.
     unsafe {
-        let list = &*plan.relationOids;
-        let relations = std::slice::from_raw_parts(list.elements, list.length as usize);
-        let audit = pg_sys::get_namespace_oid(c"audit".as_ptr(), true);
-        let table = table();
-        relations.iter().any(|cell| {
-            cell.oid_value == table || pg_sys::get_rel_namespace(cell.oid_value) == audit
+        catalog::cells(plan.relationOids).iter().any(|cell| {
+            cell.oid_value == table || audit == Some(pg_sys::get_rel_namespace(cell.oid_value))
         })
     }
 }
@@ -310,25 +301,21 @@ unsafe extern "C-unwind" fn subtransaction_event(
     parent: pg_sys::SubTransactionId,
     _arg: *mut std::ffi::c_void,
 ) {
-    let is_written_here =
-        matches!(HELD.try_borrow().as_deref(), Ok(Some(Held::Parked(_, Some(id)))) if *id == own);
-    if !is_written_here {
+    let Ok(mut held) = HELD.try_borrow_mut() else {
+        return;
+    };
+    let Some(Held::Parked(_, written_in)) = held.as_mut() else {
+        return;
+    };
+    if *written_in != Some(own) {
         return;
     }
-    // SAFETY: plain read of transaction state; the ending subtransaction still counts.
-    let is_second = unsafe { pg_sys::GetCurrentTransactionNestLevel() } == 2;
-    let mut held = HELD.borrow_mut();
     match event {
-        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB if is_second => *held = None,
-        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => set_written_in(&mut held, Some(parent)),
-        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => set_written_in(&mut held, None),
+        // The ending subtransaction still counts.
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB if xact::nest_level() == 2 => *held = None,
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => *written_in = Some(parent),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => *written_in = None,
         _ => {}
-    }
-}
-
-fn set_written_in(held: &mut Option<Held>, subtransaction: Option<pg_sys::SubTransactionId>) {
-    if let Some(Held::Parked(_, written_in)) = held {
-        *written_in = subtransaction;
     }
 }
 

@@ -64,10 +64,10 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     // SAFETY: PostgreSQL passes a running query; standard_ExecutorFinish is what it would call without a hook.
     unsafe {
         before_finish(query);
-        match PREVIOUS_EXECUTOR_FINISH.get() {
-            Some(previous) => previous(query),
-            None => standard::executor_finish(query),
-        }
+        let next = PREVIOUS_EXECUTOR_FINISH
+            .get()
+            .unwrap_or(standard::executor_finish);
+        next(query);
     }
 }
 
@@ -98,12 +98,8 @@ unsafe extern "C-unwind" fn before_finish(query: *mut pg_sys::QueryDesc) {
             }
             queue_moves_of_merge(top, estate);
         }
-        let others = (*estate).es_auxmodifytables;
-        if !others.is_null() {
-            let others = std::slice::from_raw_parts((*others).elements, (*others).length as usize);
-            for other in others {
-                queue_moves_of_merge(other.ptr_value.cast(), estate);
-            }
+        for other in super::catalog::cells((*estate).es_auxmodifytables) {
+            queue_moves_of_merge(other.ptr_value.cast(), estate);
         }
     }
 }

@@ -19,6 +19,12 @@ pub enum Arg<'a> {
     Text(&'a str),
 }
 
+/// Ids as an argument: an array's text.
+pub fn array(ids: &[i64]) -> String {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    format!("{{{}}}", ids.join(","))
+}
+
 /// A row, each column in its type's text form.
 pub type Cells = Vec<Option<String>>;
 

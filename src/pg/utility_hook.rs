@@ -1,6 +1,7 @@
 //! Commands that are not queries: what waits is written before they run (`held`). Some concern the background workers: those that
 //! need a database for themselves, and CREATE EXTENSION.
 
+use super::catalog;
 use super::cell::Backend;
 use super::ffi::standard;
 use super::held;
@@ -48,28 +49,17 @@ unsafe extern "C-unwind" fn process_utility(
         let node = (*statement).utilityStmt;
         let was_inside = before_command(node);
         let is_creation = HAS_WORKERS.get() && creates_extension(node);
-        match PREVIOUS.get() {
-            Some(previous) => previous(
-                statement,
-                text,
-                read_only_tree,
-                context,
-                params,
-                environment,
-                dest,
-                completion,
-            ),
-            None => standard::process_utility(
-                statement,
-                text,
-                read_only_tree,
-                context,
-                params,
-                environment,
-                dest,
-                completion,
-            ),
-        }
+        let next = PREVIOUS.get().unwrap_or(standard::process_utility);
+        next(
+            statement,
+            text,
+            read_only_tree,
+            context,
+            params,
+            environment,
+            dest,
+            completion,
+        );
         held::after_command(was_inside);
         if is_creation {
             after_creation();
@@ -129,28 +119,18 @@ unsafe fn needs_for_itself(node: *mut pg_sys::Node) -> Option<(String, Needs)> {
             }
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let alter = node.cast::<pg_sys::AlterDatabaseStmt>();
-                let tablespace = option(node_list((*alter).options), c"tablespace")?;
+                let tablespace = option(catalog::cells((*alter).options), c"tablespace")?;
                 ((*alter).dbname, Needs::Tablespace(text(tablespace)?))
             }
             pg_sys::NodeTag::T_CreatedbStmt => {
                 let create = node.cast::<pg_sys::CreatedbStmt>();
-                let template = option(node_list((*create).options), c"template")?;
+                let template = option(catalog::cells((*create).options), c"template")?;
                 (template, Needs::CreateDb)
             }
             _ => return None,
         };
         Some((text(name)?, needs))
     }
-}
-
-/// # Safety
-/// `list` is NIL or a list of nodes.
-unsafe fn node_list<'a>(list: *mut pg_sys::List) -> &'a [pg_sys::ListCell] {
-    if list.is_null() {
-        return &[];
-    }
-    // SAFETY: by the caller.
-    unsafe { std::slice::from_raw_parts((*list).elements, (*list).length as usize) }
 }
 
 /// The string value of an option.

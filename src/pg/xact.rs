@@ -66,6 +66,12 @@ pub fn wall_clock() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
+/// How deep subtransactions are nested: 1 outside of all of them.
+pub fn nest_level() -> i32 {
+    // SAFETY: plain read of transaction state.
+    unsafe { pg_sys::GetCurrentTransactionNestLevel() }
+}
+
 /// The running subtransaction's id.
 pub fn subtransaction_id() -> u32 {
     // SAFETY: inside a transaction.

@@ -3,7 +3,6 @@
 //! That it was read back is the caller's word. Whatever else a manifest says of this log is checked against the log.
 
 use super::declaration::{self, Runs};
-use super::removal::array;
 use super::{exclusively, needed};
 use crate::act::Act;
 use crate::attach::registry::first;
@@ -222,7 +221,7 @@ impl Manifest {
                      WHERE NOT EXISTS (SELECT FROM ONLY audit.{} here WHERE here.event_id = id))) LIMIT 1",
                 quote_identifier(&self.partition)
             ),
-            &[Arg::Text(&array(ids))],
+            &[Arg::Text(&query::array(ids))],
         )?;
         let Some(row) = elsewhere.into_iter().next() else {
             return Ok(());

@@ -125,7 +125,7 @@ fn remove(ids: &[i64], payloads: &str) -> Result<()> {
              description = NULL, context = NULL, salt = NULL, payload_hash = pg_catalog.decode(p.hash, 'hex') \
          FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int8[]), pg_catalog.unnest($2::pg_catalog.text[])) AS p (id, hash) \
          WHERE e.event_id = p.id",
-        &[Arg::Text(&removal::array(ids)), Arg::Text(payloads)],
+        &[Arg::Text(&query::array(ids)), Arg::Text(payloads)],
     )
 }
 
@@ -150,7 +150,7 @@ fn check_holds(ids: &[i64]) -> Result<()> {
             "SELECT h.name FROM audit.holds_in_force h WHERE EXISTS ( \
                  SELECT FROM audit.audit_events e WHERE e.event_id = ANY ($1::pg_catalog.int8[]) AND {covers}) ORDER BY 1"
         ),
-        &[Arg::Text(&removal::array(ids))],
+        &[Arg::Text(&query::array(ids))],
     )?;
     if holds.is_empty() {
         return Ok(());

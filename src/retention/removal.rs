@@ -49,7 +49,7 @@ pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
             "DELETE FROM ONLY {} e USING pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id) WHERE e.event_id = gone.id",
             partition.sql()
         ),
-        &[Arg::Text(&array(ids))],
+        &[Arg::Text(&query::array(ids))],
     )
 }
 
@@ -67,15 +67,9 @@ pub fn empty(partition: &Partition, kept: &[i64]) -> Result<()> {
             "CREATE TEMPORARY TABLE {aside} USING heap ON COMMIT DROP AS SELECT e.* FROM ONLY {name} e \
              JOIN pg_catalog.unnest($1::pg_catalog.int8[]) AS kept (id) ON e.event_id = kept.id"
         ),
-        &[Arg::Text(&array(kept))],
+        &[Arg::Text(&query::array(kept))],
     )?;
     query::run(&format!("TRUNCATE {name}"), &[])?;
     query::run(&format!("INSERT INTO {name} SELECT * FROM {aside}"), &[])?;
     query::run(&format!("DROP TABLE {aside}"), &[])
-}
-
-/// Ids as an array's text.
-pub fn array(ids: &[i64]) -> String {
-    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
-    format!("{{{}}}", ids.join(","))
 }

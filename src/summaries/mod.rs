@@ -11,6 +11,7 @@
 mod range;
 mod trigrams;
 
+use crate::attach::registry::first;
 use crate::capture::guard::Upkeep;
 use crate::error::{Result, or_raise};
 use crate::ledger;
@@ -78,8 +79,11 @@ fn round(most: i64, wait: bool) -> Result<(i64, i64)> {
 
 /// Makes the ranges that come next.
 fn make(most: i64) -> Result<(i64, i64)> {
-    let before = number("SELECT pg_catalog.max(last_id) FROM audit.event_ranges")?;
-    let before = before.unwrap_or(i64::MIN);
+    let before = first(
+        "SELECT pg_catalog.max(last_id) FROM audit.event_ranges",
+        &[],
+    )?;
+    let before = before.and_then(|id| id.parse().ok()).unwrap_or(i64::MIN);
     // There are no more events than ids.
     let settled = ledger::settled(&Snapshot::latest())?;
     if settled.saturating_sub(before) < i64::from(RANGE) {
@@ -128,7 +132,7 @@ fn again(most: i64) -> Result<(i64, i64)> {
     for table in TABLES {
         query::run(
             &format!("DELETE FROM audit.{table} WHERE last_id = ANY ($1::pg_catalog.int8[])"),
-            &[Arg::Text(&array(&last))],
+            &[Arg::Text(&query::array(&last))],
         )?;
     }
     let (_, summarized) = write(&ranges)?;
@@ -194,7 +198,7 @@ pub fn removed(ids: &[i64]) -> Result<()> {
         "UPDATE audit.event_ranges SET is_stale = true WHERE NOT is_stale AND last_id IN ( \
              SELECT (SELECT pg_catalog.min(r.last_id) FROM audit.event_ranges r WHERE r.last_id >= gone.id) \
              FROM pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id))",
-        &[Arg::Text(&array(ids))],
+        &[Arg::Text(&query::array(ids))],
     )
 }
 
@@ -240,20 +244,4 @@ fn forget_all() -> Result<()> {
         query::run(&format!("DELETE FROM audit.{table}"), &[])?;
     }
     Ok(())
-}
-
-fn number(sql: &str) -> Result<Option<i64>> {
-    let rows = query::rows(sql, &[])?;
-    Ok(rows
-        .into_iter()
-        .flatten()
-        .flatten()
-        .next()
-        .and_then(|number| number.parse().ok()))
-}
-
-/// Ids as an array's text.
-fn array(ids: &[i64]) -> String {
-    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
-    format!("{{{}}}", ids.join(","))
 }
