@@ -26,6 +26,7 @@ pub const WAL: &str = "WAL of a seal of one event";
 pub const SEALER_OFF: &str = "pgbench, 4 clients, sealer off";
 pub const SEALER_ON: &str = "pgbench, 4 clients, sealer on";
 const DATABASE: &str = "log";
+const SEALED: &str = "sealed";
 /// Rows of one statement that fills the log.
 const ROWS: u32 = 100_000;
 /// Proofs of events from everywhere, and seals of one event.
@@ -87,8 +88,8 @@ pub fn run(
         program.to_str().context("a path is not UTF-8")?,
         &size,
     )?;
-    sealer(bench, step, &system, seconds)?;
-    bench.server.drop(DATABASE)
+    bench.server.drop(DATABASE)?;
+    sealer(bench, step, &system, seconds)
 }
 
 /// A proof each, of events and checkpoints from everywhere.
@@ -192,16 +193,18 @@ fn outside(
     Ok(std::fs::remove_dir_all(&folder)?)
 }
 
-/// pgbench's TPC-B with the sealer off and on in turn, on a server that preloads the library.
+/// pgbench's TPC-B with the sealer off and on in turn, on a server that preloads the library; in a database of its own, for the worker
+/// summarises what it finds sealed.
 fn sealer(bench: &mut Bench, step: &mut Step, system: &System, seconds: u32) -> Result<()> {
     bench
         .server
         .restart("ALTER SYSTEM SET shared_preload_libraries = 'pg_attest'")?;
-    let mut client = bench.server.session(DATABASE)?;
-    let mut init = bench.server.client("pgbench", DATABASE);
+    bench.server.copy("template0", SEALED)?;
+    let mut client = bench.server.session(SEALED)?;
+    let mut init = bench.server.client("pgbench", SEALED);
     init.args(["--initialize", "--quiet", "--scale=10"]);
     run::capture(&mut init)?;
-    bench.server.attach(DATABASE, system, &tpcb::TABLES)?;
+    bench.server.attach(SEALED, system, &tpcb::TABLES)?;
     for round in 0..=bench.rounds {
         for (case, interval) in [(SEALER_OFF, "0"), (SEALER_ON, "1s")] {
             interrupt::check()?;
@@ -212,7 +215,7 @@ fn sealer(bench: &mut Bench, step: &mut Step, system: &System, seconds: u32) -> 
             client.batch_execute("SELECT pg_reload_conf()")?;
             // What the turn before left unsealed is not this one's.
             client.batch_execute("SELECT audit.seal()")?;
-            let tps = tpcb::tps(bench, DATABASE, "off", 4, &Length::Seconds(seconds))?;
+            let tps = tpcb::tps(bench, SEALED, "off", 4, &Length::Seconds(seconds))?;
             // The first turn warms.
             if round > 0 {
                 bench.results.add("i", case, FULL, Unit::Tps, tps);
@@ -223,5 +226,6 @@ fn sealer(bench: &mut Bench, step: &mut Step, system: &System, seconds: u32) -> 
     drop(client);
     bench
         .server
-        .restart("ALTER SYSTEM RESET shared_preload_libraries")
+        .restart("ALTER SYSTEM RESET shared_preload_libraries")?;
+    bench.server.drop(SEALED)
 }
