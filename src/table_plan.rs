@@ -3,6 +3,7 @@
 //! A plan is built from the relation itself and from the JSON argument of its triggers, and kept until the relcache
 //! invalidates any of the relations it was built from.
 
+use crate::capture::workspace::Workspace;
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::catalog;
 use crate::pg::cell::Backend;
@@ -13,7 +14,7 @@ use crate::pg::relation::lock;
 use crate::pg::relation::{OpenRelation, RelationRef};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -122,6 +123,8 @@ pub struct TablePlan {
     pub process_column: Option<usize>,
     /// Whether printing needs `search_path` and `lc_monetary` pinned.
     pub pin_names: bool,
+    /// What the table's next statement is recorded in.
+    pub workspace: Cell<Option<Box<Workspace>>>,
     /// Holds what the columns' functions allocate.
     _home: Context,
 }
@@ -230,6 +233,7 @@ fn build(relation: RelationRef<'_>, argument: Option<&CStr>) -> Result<TablePlan
         request_column,
         process_column,
         pin_names,
+        workspace: Cell::new(None),
         _home: home,
     })
 }

@@ -3,7 +3,7 @@
 use super::sqlcommenter;
 use crate::pg::cell::Backend;
 use crate::pg::datum::Varlena;
-use crate::pg::{context_source as source, fmgr, invalidation};
+use crate::pg::{context_source as source, fmgr, guc, invalidation};
 use crate::settings::{self, ContextSetting};
 use pgrx::pg_sys;
 use serde_json::{Map, Value as Json};
@@ -96,8 +96,7 @@ fn field_value(field: &str, comment: &Comment) -> Option<String> {
 
 /// A setting's value; empty is none.
 pub fn setting_value(setting: &ContextSetting) -> Option<String> {
-    let value = setting.setting.get()?;
-    (!value.is_empty()).then(|| source::to_utf8(value.as_bytes()))
+    guc::text(setting.setting).filter(|value| !value.is_empty())
 }
 
 /// A field of the context now in force.

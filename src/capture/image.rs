@@ -26,6 +26,11 @@ pub struct ImageBuilder {
 }
 
 impl ImageBuilder {
+    /// Bytes that its buffers take.
+    pub fn capacity(&self) -> usize {
+        self.object.capacity() + self.substitute.capacity() + self.scratch.capacity()
+    }
+
     /// The image of the columns that `selected` picks by position in the plan, or of all of them.
     pub fn build(
         &mut self,

@@ -56,6 +56,12 @@ impl ObjectBuilder {
         self.entries.clear();
     }
 
+    /// Bytes that the buffers take.
+    pub fn capacity(&self) -> usize {
+        let entries = self.key_entries.capacity() + self.entries.capacity();
+        self.keys.capacity() + self.data.capacity() + entries * size_of::<u32>()
+    }
+
     /// How many bytes the values have so far.
     pub fn value_bytes(&self) -> usize {
         self.data.len()

@@ -14,4 +14,5 @@ pub mod statement;
 pub mod transition;
 pub mod trigger;
 pub mod truncate;
+pub mod workspace;
 pub mod writer;

@@ -1,10 +1,11 @@
 //! Rows into events: the recorder of one statement.
 
 use super::context::Context;
-use super::event::{Event, EventKind, TableName};
-use super::image::{self, ImageBuilder};
+use super::event::{Event, EventKind};
+use super::image;
 use super::row_ids::RowIds;
 use super::statement::{self, Cascade, Closed, Departures};
+use super::workspace::Workspace;
 use super::writer::Writer;
 use crate::error::Result;
 use crate::pg::datum::Varlena;
@@ -23,24 +24,14 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 pub struct Recorder<'a> {
     plan: &'a TablePlan,
     statement: i32,
-    table: TableName,
     context: &'a Context,
     event_context: Option<&'a Varlena>,
     writer: Option<Writer<'a>>,
-    images: ImageBuilder,
+    work: Box<Workspace>,
     scratch: memory::Context,
     scratch_rows: usize,
     scratch_bytes: usize,
-    key_scratch: Vec<u8>,
-    old_values: Varlena,
-    new_values: Varlena,
-    row_key: Varlena,
-    old_row_key: Varlena,
     ids: RowIds<'a>,
-    changed: Vec<bool>,
-    /// The columns that `changed_names` names: most statements change the same columns in every row.
-    named: Vec<bool>,
-    changed_names: Varlena,
     /// What nested statements took away while this one was open.
     departures: Departures,
     /// The parts of the statement whose rows are still to come, with their order; empty when it has one part.
@@ -55,27 +46,14 @@ impl<'a> Recorder<'a> {
         Self {
             plan,
             statement,
-            table: TableName::new(
-                plan.identity.oid,
-                &plan.identity.schema,
-                &plan.identity.table,
-            ),
             context,
             event_context: None,
             writer: None,
-            images: ImageBuilder::default(),
+            work: Workspace::take(plan),
             scratch: memory::Context::short_lived(c"pg_attest rows"),
             scratch_rows: 0,
             scratch_bytes: 0,
-            key_scratch: Vec::new(),
-            old_values: Varlena::default(),
-            new_values: Varlena::default(),
-            row_key: Varlena::default(),
-            old_row_key: Varlena::default(),
             ids: RowIds::new(plan, context),
-            changed: Vec::new(),
-            named: Vec::new(),
-            changed_names: Varlena::default(),
             departures: Departures::default(),
             upcoming: VecDeque::new(),
             is_nested: statement::awaits_rows(plan.identity.oid),
@@ -125,17 +103,17 @@ impl<'a> Recorder<'a> {
         }
         let image = self.full_image_hash(new);
         self.departures
-            .preceding(self.row_key.bytes(), image)
+            .preceding(self.work.row_key.bytes(), image)
             .unwrap_or(self.statement)
     }
 
     /// Tells the outer statements of this one that the row was taken away. Its key is in `key`.
-    fn note_departure(&mut self, old: Row<'_>, key: fn(&Self) -> &Varlena) {
+    fn note_departure(&mut self, old: Row<'_>, key: fn(&Workspace) -> &Varlena) {
         if self.is_nested {
             let image = self.full_image_hash(old);
             statement::note_departure(
                 self.plan.identity.oid,
-                key(self).bytes(),
+                key(&self.work).bytes(),
                 image,
                 self.statement,
             );
@@ -146,7 +124,7 @@ impl<'a> Recorder<'a> {
     fn full_image_hash(&mut self, row: Row<'_>) -> u64 {
         let _entered = self.scratch.enter();
         let mut image = Varlena::default();
-        self.images.build(self.plan, row, None, &mut image);
+        self.work.images.build(self.plan, row, None, &mut image);
         let mut hasher = DefaultHasher::new();
         image.bytes().hash(&mut hasher);
         hasher.finish()
@@ -156,9 +134,10 @@ impl<'a> Recorder<'a> {
     pub fn appeared(&mut self, kind: EventKind, new: Row<'_>) -> Result<()> {
         self.next_row();
         let entered = self.scratch.enter();
-        self.images
-            .build(self.plan, new, None, &mut self.new_values);
-        let has_key = image::row_key(self.plan, new, &mut self.key_scratch, &mut self.row_key);
+        let work = &mut *self.work;
+        work.images
+            .build(self.plan, new, None, &mut work.new_values);
+        let has_key = image::row_key(self.plan, new, &mut work.key_scratch, &mut work.row_key);
         self.ids.read(new);
         drop(entered);
         let order = if has_key {
@@ -167,9 +146,9 @@ impl<'a> Recorder<'a> {
             self.statement
         };
         let event = Event {
-            table: Some(&self.table),
-            row_key: has_key.then_some(&self.row_key),
-            new_values: Some(&self.new_values),
+            table: Some(&self.work.table),
+            row_key: has_key.then_some(&self.work.row_key),
+            new_values: Some(&self.work.new_values),
             request_id: self.ids.request.get(),
             process_id: self.ids.process.get(),
             context: self.event_context,
@@ -184,18 +163,19 @@ impl<'a> Recorder<'a> {
     pub fn vanished(&mut self, old: Row<'_>) -> Result<()> {
         self.next_row();
         let entered = self.scratch.enter();
-        self.images
-            .build(self.plan, old, None, &mut self.old_values);
-        let has_key = image::row_key(self.plan, old, &mut self.key_scratch, &mut self.row_key);
+        let work = &mut *self.work;
+        work.images
+            .build(self.plan, old, None, &mut work.old_values);
+        let has_key = image::row_key(self.plan, old, &mut work.key_scratch, &mut work.row_key);
         self.ids.read(old);
         drop(entered);
         if has_key {
-            self.note_departure(old, |recorder| &recorder.row_key);
+            self.note_departure(old, |work| &work.row_key);
         }
         let event = Event {
-            table: Some(&self.table),
-            row_key: has_key.then_some(&self.row_key),
-            old_values: Some(&self.old_values),
+            table: Some(&self.work.table),
+            row_key: has_key.then_some(&self.work.row_key),
+            old_values: Some(&self.work.old_values),
             request_id: self.ids.request.get(),
             process_id: self.ids.process.get(),
             context: self.event_context,
@@ -211,32 +191,33 @@ impl<'a> Recorder<'a> {
         self.next_row();
         let plan = self.plan;
         let entered = self.scratch.enter();
-        let any = image::changed(plan, old, new, &mut self.changed);
+        let work = &mut *self.work;
+        let any = image::changed(plan, old, new, &mut work.changed);
         if !any && plan.settings.skip_unchanged {
             drop(entered);
             self.row_done();
             return Ok(());
         }
         let selected =
-            (plan.settings.capture == CaptureMode::Diff).then_some(self.changed.as_slice());
-        self.images.build(plan, old, selected, &mut self.old_values);
-        self.images.build(plan, new, selected, &mut self.new_values);
-        let has_key = image::row_key(plan, new, &mut self.key_scratch, &mut self.row_key);
+            (plan.settings.capture == CaptureMode::Diff).then_some(work.changed.as_slice());
+        work.images.build(plan, old, selected, &mut work.old_values);
+        work.images.build(plan, new, selected, &mut work.new_values);
+        let has_key = image::row_key(plan, new, &mut work.key_scratch, &mut work.row_key);
         self.ids.read(new);
-        let old_has_key = image::row_key(plan, old, &mut self.key_scratch, &mut self.old_row_key);
-        if self.named != self.changed {
-            self.named.clone_from(&self.changed);
+        let old_has_key = image::row_key(plan, old, &mut work.key_scratch, &mut work.old_row_key);
+        if work.named != work.changed {
+            work.named.clone_from(&work.changed);
             let names = plan
                 .table_order
                 .iter()
-                .filter(|position| self.named[**position]);
-            self.changed_names
+                .filter(|position| work.named[**position]);
+            work.changed_names
                 .set_text_array(names.map(|position| plan.columns[*position].column.name()));
         }
         drop(entered);
-        let moved = old_has_key && (!has_key || self.row_key != self.old_row_key);
+        let moved = old_has_key && (!has_key || self.work.row_key != self.work.old_row_key);
         if old_has_key {
-            self.note_departure(old, |recorder| &recorder.old_row_key);
+            self.note_departure(old, |work| &work.old_row_key);
         }
         let order = if moved && has_key {
             self.order_of_arrival(new)
@@ -244,12 +225,12 @@ impl<'a> Recorder<'a> {
             self.statement
         };
         let event = Event {
-            table: Some(&self.table),
-            row_key: has_key.then_some(&self.row_key),
-            old_row_key: moved.then_some(&self.old_row_key),
-            old_values: Some(&self.old_values),
-            new_values: Some(&self.new_values),
-            changed_columns: any.then_some(&self.changed_names),
+            table: Some(&self.work.table),
+            row_key: has_key.then_some(&self.work.row_key),
+            old_row_key: moved.then_some(&self.work.old_row_key),
+            old_values: Some(&self.work.old_values),
+            new_values: Some(&self.work.new_values),
+            changed_columns: any.then_some(&self.work.changed_names),
             request_id: self.ids.request.get(),
             process_id: self.ids.process.get(),
             context: self.event_context,
@@ -263,7 +244,7 @@ impl<'a> Recorder<'a> {
     /// After each row: values are printed into memory that has to be emptied.
     pub fn row_done(&mut self) {
         self.scratch_rows += 1;
-        self.scratch_bytes += self.old_values.bytes().len() + self.new_values.bytes().len();
+        self.scratch_bytes += self.work.old_values.bytes().len() + self.work.new_values.bytes().len();
         if self.scratch_rows >= SCRATCH_ROWS || self.scratch_bytes >= SCRATCH_BYTES {
             self.scratch.reset();
             self.scratch_rows = 0;
@@ -274,6 +255,7 @@ impl<'a> Recorder<'a> {
 
     /// Writes what is waiting; returns how many events it was.
     pub fn finish(self) -> u64 {
+        self.work.give_back(self.plan);
         self.writer.map_or(0, Writer::finish)
     }
 

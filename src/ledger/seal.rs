@@ -51,7 +51,7 @@ fn seal() -> i64 {
 
 /// All other seals wait for the end of the transaction. A superuser may do what he likes.
 fn ends_soon() -> Result<()> {
-    if role::is_superuser() || !xact::is_block() {
+    if role::is_superuser() || !xact::in_block() {
         return Ok(());
     }
     Err(AttestError::new(

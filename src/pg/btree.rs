@@ -78,7 +78,7 @@ impl Indexes {
         let mut most = 0;
         for entries in self.entries.iter_mut().flatten() {
             entries.stored(stored);
-            most = most.max(entries.rows.len());
+            most = most.max(entries.buffers.rows.len());
         }
         if most >= WAITING {
             self.flush(heap);
@@ -94,10 +94,26 @@ impl Indexes {
     }
 }
 
+impl Drop for Indexes {
+    fn drop(&mut self) {
+        for (entries, plan) in self.entries.iter_mut().zip(&self.plans.simple) {
+            if let Some(entries) = entries {
+                plan.buffers.set(entries.buffers.emptied());
+            }
+        }
+    }
+}
+
 /// The entries of one index that wait.
 struct Entries {
     index: OpenRelation,
     unique: bool,
+    buffers: Buffers,
+}
+
+/// What an index's entries wait in; its plan keeps it from one transaction to the next.
+#[derive(Default)]
+pub(in crate::pg) struct Buffers {
     /// Rows of the batch that is not stored yet: their number in it, and their entry unless it is the one before.
     batch: Vec<(usize, Option<(u128, pg_sys::IndexTuple)>)>,
     waiting: Vec<Entry>,
@@ -107,16 +123,30 @@ struct Entries {
     last: Vec<u8>,
 }
 
+impl Buffers {
+    /// These for another use, or new ones where these have grown large.
+    fn emptied(&mut self) -> Self {
+        /// Rows of a transaction that is not small any more.
+        const MANY: usize = 1024;
+        let mut buffers = std::mem::take(self);
+        if buffers.rows.capacity() > MANY {
+            return Self::default();
+        }
+        buffers.batch.clear();
+        buffers.waiting.clear();
+        buffers.rows.clear();
+        buffers.last.clear();
+        buffers
+    }
+}
+
 impl Entries {
     /// Opens the index.
     fn open(plan: &IndexPlan) -> Self {
         Self {
             index: OpenRelation::index(plan.oid, lock::ROW_EXCLUSIVE),
             unique: plan.unique,
-            batch: Vec::new(),
-            waiting: Vec::new(),
-            rows: Vec::new(),
-            last: Vec::new(),
+            buffers: plan.buffers.take(),
         }
     }
 
@@ -127,12 +157,12 @@ impl Entries {
             .iter()
             .map(|column| fields[*column as usize - 1]);
         let entry = if tuple::index_entry(&mut memory.entry, key.clone()) {
-            if memory.entry == self.last {
-                self.batch.push((row, None));
+            if memory.entry == self.buffers.last {
+                self.buffers.batch.push((row, None));
                 return;
             }
-            std::mem::swap(&mut memory.entry, &mut self.last);
-            let bytes = &self.last;
+            std::mem::swap(&mut memory.entry, &mut self.buffers.last);
+            let bytes = &self.buffers.last;
             // SAFETY: copies the whole entry into memory of its size, aligned by palloc.
             memory.home.run(|| unsafe {
                 let entry = pg_sys::palloc(bytes.len()).cast::<u8>();
@@ -140,11 +170,11 @@ impl Entries {
                 entry.cast()
             })
         } else {
-            self.last.clear();
+            self.buffers.last.clear();
             memory.home.run(|| self.form(key.clone()))
         };
         let order = plan.text.map_or(0, |position| leading_bytes(key, position));
-        self.batch.push((row, Some((order, entry))));
+        self.buffers.batch.push((row, Some((order, entry))));
     }
 
     fn form<'a>(&self, key: impl Iterator<Item = Field<'a>>) -> pg_sys::IndexTuple {
@@ -165,17 +195,18 @@ impl Entries {
     }
 
     fn stored(&mut self, stored: &[pg_sys::ItemPointerData]) {
-        for (row, entry) in self.batch.drain(..) {
+        let buffers = &mut self.buffers;
+        for (row, entry) in buffers.batch.drain(..) {
             if let Some((order, tuple)) = entry {
-                self.waiting.push(Entry {
+                buffers.waiting.push(Entry {
                     order,
                     tuple,
-                    start: self.rows.len(),
+                    start: buffers.rows.len(),
                     count: 0,
                 });
             }
-            self.rows.push(stored[row]);
-            if let Some(entry) = self.waiting.last_mut() {
+            buffers.rows.push(stored[row]);
+            if let Some(entry) = buffers.waiting.last_mut() {
                 entry.count += 1;
             }
         }
@@ -183,8 +214,8 @@ impl Entries {
 
     /// Inserts what is waiting; its memory is the caller's to free.
     fn flush(&mut self, scratch: &mut Context, heap: pg_sys::Relation) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        let mut rows = std::mem::take(&mut self.rows);
+        let mut waiting = std::mem::take(&mut self.buffers.waiting);
+        let mut rows = std::mem::take(&mut self.buffers.rows);
         for entry in &waiting {
             let rows = &mut rows[entry.start..][..entry.count];
             if !rows.is_sorted_by_key(position) {
@@ -219,9 +250,9 @@ impl Entries {
         }
         waiting.clear();
         rows.clear();
-        self.waiting = waiting;
-        self.rows = rows;
-        self.last.clear();
+        self.buffers.waiting = waiting;
+        self.buffers.rows = rows;
+        self.buffers.last.clear();
     }
 
     fn insert_one(

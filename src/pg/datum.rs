@@ -91,7 +91,7 @@ pub struct Varlena(Vec<u8>);
 impl Varlena {
     /// A text value.
     pub fn text(bytes: &[u8]) -> Self {
-        let mut value = Self::default();
+        let mut value = Self(Vec::with_capacity(HEADER + bytes.len()));
         value.set_text(bytes);
         value
     }

@@ -1,12 +1,25 @@
 //! Changing settings from code.
 
+use super::context_source::to_utf8;
+use super::datum::cstring_bytes;
+use pgrx::guc::GucSetting;
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// Keeps others from inventing settings under our prefix: a mistyped name is then an error, not a silent no-op.
 pub fn reserve_prefix(prefix: &'static CStr) {
     // SAFETY: a static C string.
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+}
+
+/// A text setting's present value, as UTF-8; copied once, where `get` copies it into a C string first.
+pub fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
+    // SAFETY: the variable of a text setting is NULL or a C string that lives until the setting is changed; a backend has one
+    // thread, and the copy is made at once.
+    unsafe {
+        let value = *setting.as_ptr();
+        (!value.is_null()).then(|| to_utf8(cstring_bytes(value)))
+    }
 }
 
 /// Sets a setting as the session's user would: until the transaction ends, or the session.

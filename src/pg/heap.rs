@@ -21,6 +21,9 @@ use std::rc::Rc;
 const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 256 * 1024;
 
+/// Some values of longer rows may go out of line: a little less than `TOAST_TUPLE_THRESHOLD`, 2,032 bytes of a page of 8,192.
+const MAY_GO_OUT_OF_LINE: usize = pg_sys::BLCKSZ as usize / 5;
+
 /// After so many bytes a statement goes on in a ring of buffers, as COPY does from its start: the ring spares the cache of others,
 /// but makes the statement itself wait for WAL and write its pages out.
 fn ring_threshold() -> usize {
@@ -46,6 +49,8 @@ pub struct Appender {
     commands: Vec<(usize, u32)>,
     slots: Vec<*mut pg_sys::TupleTableSlot>,
     bytes: usize,
+    /// Bytes of the largest row.
+    largest: usize,
     /// Bytes of the batches before.
     written: usize,
     bulk: pg_sys::BulkInsertState,
@@ -69,6 +74,7 @@ impl Appender {
             commands: vec![(0, command)],
             slots: Vec::new(),
             bytes: 0,
+            largest: 0,
             written: 0,
             bulk: ptr::null_mut(),
             #[cfg(feature = "pg15")]
@@ -112,6 +118,12 @@ impl Appender {
             .filter(|(rows, _)| !rows.is_empty())
     }
 
+    /// Whether writing what waits needs an active snapshot: for values that go out of line, and for what the executor evaluates.
+    pub fn needs_snapshot(&self) -> bool {
+        self.largest > MAY_GO_OUT_OF_LINE
+            || matches!(self.indexes, IndexesOf::Any(_))
+    }
+
     /// Whether some rows are in the table already.
     pub fn has_written(&self) -> bool {
         self.written > 0
@@ -132,6 +144,7 @@ impl Appender {
             indexes.prepare(row, fields);
         }
         self.bytes += length;
+        self.largest = self.largest.max(length);
         if self.tuples.len() == BATCH_ROWS || self.bytes >= BATCH_BYTES {
             self.flush();
         }

@@ -108,7 +108,7 @@ pub fn write() {
         None => return,
         Some(Held::Open(appender)) if is_outermost => {
             let _owned = OwnedByTransaction::enter();
-            let _snapshot = ActiveSnapshot::ensure();
+            let _snapshot = appender.needs_snapshot().then(ActiveSnapshot::ensure);
             appender.finish();
             return;
         }

@@ -1,9 +1,11 @@
 //! What has to be known of a table's indexes to insert into them without an executor.
 
+use super::btree::Buffers;
 use super::memory::Context;
 use super::relation::{OpenRelation, RelationRef, attribute, lock};
 use super::tuple::Field;
 use pgrx::pg_sys;
+use std::cell::Cell;
 
 /// What is known of a table's indexes, kept across statements.
 pub struct IndexPlans {
@@ -23,6 +25,8 @@ pub(in crate::pg) struct IndexPlan {
     pub(in crate::pg) unique: bool,
     /// A partial index is written only where this column is not NULL.
     pub(in crate::pg) not_null: Option<i32>,
+    /// What the next transaction's entries wait in.
+    pub(in crate::pg) buffers: Cell<Buffers>,
 }
 
 impl IndexPlans {
@@ -99,6 +103,7 @@ impl IndexPlan {
                 text,
                 unique: (*info).ii_Unique,
                 not_null,
+                buffers: Cell::default(),
             })
         }
     }

@@ -36,12 +36,6 @@ pub fn top_transaction_id() -> u64 {
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
-/// Whether the transaction goes on when this statement has ended.
-pub fn is_block() -> bool {
-    // SAFETY: plain read of transaction state.
-    unsafe { pg_sys::IsTransactionBlock() }
-}
-
 /// The setting `lock_timeout`: milliseconds; 0 is none.
 pub fn lock_timeout() -> i32 {
     // SAFETY: plain read of the setting's variable.
