@@ -244,7 +244,8 @@ impl<'a> Recorder<'a> {
     /// After each row: values are printed into memory that has to be emptied.
     pub fn row_done(&mut self) {
         self.scratch_rows += 1;
-        self.scratch_bytes += self.work.old_values.bytes().len() + self.work.new_values.bytes().len();
+        self.scratch_bytes +=
+            self.work.old_values.bytes().len() + self.work.new_values.bytes().len();
         if self.scratch_rows >= SCRATCH_ROWS || self.scratch_bytes >= SCRATCH_BYTES {
             self.scratch.reset();
             self.scratch_rows = 0;

@@ -120,8 +120,7 @@ impl Appender {
 
     /// Whether writing what waits needs an active snapshot: for values that go out of line, and for what the executor evaluates.
     pub fn needs_snapshot(&self) -> bool {
-        self.largest > MAY_GO_OUT_OF_LINE
-            || matches!(self.indexes, IndexesOf::Any(_))
+        self.largest > MAY_GO_OUT_OF_LINE || matches!(self.indexes, IndexesOf::Any(_))
     }
 
     /// Whether some rows are in the table already.

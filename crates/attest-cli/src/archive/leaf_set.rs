@@ -23,6 +23,11 @@ impl LeafSet {
         is_new
     }
 
+    /// Adds the leaves of another set, which has none of the same blocks.
+    pub fn merge(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// The leaves as runs, both ends included.
     pub fn runs(&self) -> Vec<(u32, u64, u64)> {
         let mut runs: Vec<(u32, u64, u64)> = Vec::new();

@@ -6,6 +6,7 @@
 pub mod args;
 mod columns;
 mod events;
+mod files;
 mod leaf_set;
 mod manifest;
 mod partitions;

@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::files::Rows;
 use super::leaf_set::LeafSet;
 use super::manifest::{Epoch, MANIFEST, Manifest, Object, checkpoint_path, tiles_path};
 use super::store::{Store, sha256_hex};
 use super::tiles::{self, Runs};
 use super::verify::{self, Opened};
-use super::write::Rows;
 use crate::source::Found;
 use crate::verify::{Check, Options, Report};
 use attest_log::Hash;
@@ -99,7 +99,7 @@ impl Sample {
     /// Writes the archive with a manifest that fits it.
     fn write(&self, folder: &tempfile::TempDir) -> (Store, Opened) {
         let store = Store::open(folder.path().to_str().unwrap()).unwrap();
-        let mut rows = Rows::new(&store);
+        let mut rows = Rows::new(&store, &std::sync::Arc::default());
         // Not in the order of leaves, as a database may give them.
         for (leaf, value) in self.rows.iter().rev() {
             with_event(*leaf, value, |event| {

@@ -1,5 +1,6 @@
 //! A large object that is written in parts, some of which are on their way while the next one is made.
 
+use super::manifest::Object;
 use super::store::Store;
 use anyhow::Result;
 use attest_log::hex;
@@ -40,8 +41,8 @@ impl Upload {
         }
     }
 
-    /// Sends the last part and makes the object be there; gives its size and hash.
-    pub fn finish(mut self) -> Result<(u64, String)> {
+    /// Sends the last part and makes the object be there. `path` is its name within the archive.
+    pub fn into_object(mut self, path: String) -> Result<Object> {
         if !self.part.is_empty() || self.bytes == 0 {
             self.send()?;
         }
@@ -54,7 +55,11 @@ impl Upload {
             .block_on(self.parts.complete())
             .map_err(|error| store.explain("write", &self.name, error))?;
         self.whole = true;
-        Ok((self.bytes, hex(self.hash.clone().finish().as_ref())))
+        Ok(Object {
+            path,
+            bytes: self.bytes,
+            sha256: hex(self.hash.clone().finish().as_ref()),
+        })
     }
 
     fn send(&mut self) -> Result<()> {

@@ -2,38 +2,28 @@
 //!
 //! Invariant: a folder with a manifest is a whole archive that was verified. One without is none, whatever it holds.
 
-use super::columns::{COLUMNS, Kind, schema};
+use super::files::{NOT_WRITTEN, Rows};
 use super::leaf_set::LeafSet;
-use super::manifest::{
-    Epoch, EventFile, MANIFEST, Manifest, Object, checkpoint_path, events_path, tiles_path,
-};
+use super::manifest::{Epoch, EventFile, MANIFEST, Manifest, Object, checkpoint_path, tiles_path};
 use super::partitions::{self, Events, Partition};
-use super::row_group::RowGroup;
 use super::store::{Store, sha256_hex};
 use super::tiles::{self, Runs};
-use super::upload::Upload;
 use super::verify::{self, Opened};
 use crate::db::{Database, DbReader};
 use crate::progress::Progress;
-use crate::source::{Found, Reader, SEGMENT, Source};
+use crate::source::{Reader, Source};
 use crate::verify::{Options, Report};
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use attest_log::tree::Frontier;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::ColumnPath;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an archive has beside its manifest.
 pub const FOLDERS: [&str; 3] = ["events", "tiles", "checkpoints"];
-/// Rows and bytes of a file of events at most (of bytes a row group more): readers go through files side by side.
-const FILE_ROWS: u64 = 1 << 20;
-const FILE_BYTES: usize = 256 << 20;
+/// Connections that events are read by: the server's COPY is a process's work, and each holds two row groups in memory.
+const READERS: usize = 2;
 
 /// Writes the archive of a partition and verifies it. With findings there is no manifest, so no archive.
 pub fn write(
@@ -47,20 +37,7 @@ pub fn write(
         store.clear(folder)?;
     }
     let (snapshot, archived_at) = partitions::now(database)?;
-    let mut reader = database.reader()?;
-    let mut rows = Rows::new(store);
-    let progress = Progress::new("archiving", events.count);
-    for (epoch, segment) in partitions::segments(database, events)? {
-        reader.open(epoch)?;
-        let before = rows.total;
-        let read = rows.segment(&mut reader, &partition.condition, epoch, segment);
-        if let Err(error) = read {
-            return Err(rows.break_off(error));
-        }
-        progress.advance(rows.total - before);
-    }
-    let (files, leaves) = rows.finish()?;
-    progress.finish();
+    let (files, leaves) = write_events(database, partition, events, store, options.threads)?;
     let total: u64 = files.iter().map(|file| file.rows).sum();
     ensure!(
         total == events.count,
@@ -79,6 +56,7 @@ pub fn write(
             .filter(|run| run.0 == epoch)
             .map(|(_, first, last)| (*first, *last))
             .collect();
+        let mut reader = database.reader()?;
         reader.open(epoch)?;
         trees.push(tree(
             database,
@@ -119,6 +97,61 @@ pub fn write(
     Ok((opened, report))
 }
 
+/// Writes the files of events: a part of the leaves by each connection, side by side.
+fn write_events(
+    database: &mut Database,
+    partition: &Partition,
+    events: &Events,
+    store: &Store,
+    threads: usize,
+) -> Result<(Vec<EventFile>, LeafSet)> {
+    let segments = partitions::segments(database, events)?;
+    let part = segments.len().div_ceil(threads.clamp(1, READERS)).max(1);
+    let readers = segments
+        .chunks(part)
+        .map(|part| Ok((part, database.reader()?)));
+    let readers = readers.collect::<Result<Vec<_>>>()?;
+    let progress = Progress::new("archiving", events.count);
+    let (numbers, broken) = (Arc::default(), AtomicBool::new(false));
+    let write = |part: &[(u32, u64)], reader: &mut DbReader| {
+        let mut rows = Rows::new(store, &numbers);
+        for (epoch, segment) in part {
+            // Why, the other thread tells.
+            if broken.load(Ordering::Relaxed) {
+                break;
+            }
+            let before = rows.total;
+            let read = reader
+                .open(*epoch)
+                .and_then(|()| rows.segment(reader, &partition.condition, *epoch, *segment));
+            if let Err(error) = read {
+                broken.store(true, Ordering::Relaxed);
+                return Err(rows.break_off(error));
+            }
+            progress.advance(rows.total - before);
+        }
+        rows.finish()
+    };
+    let written = std::thread::scope(|scope| {
+        let write = &write;
+        let begin = |(part, mut reader)| scope.spawn(move || write(part, &mut reader));
+        let threads: Vec<_> = readers.into_iter().map(begin).collect();
+        let ended = threads.into_iter().map(|thread| thread.join().ok());
+        ended
+            .map(|written| written.unwrap_or_else(|| Err(anyhow!(NOT_WRITTEN))))
+            .collect::<Vec<_>>()
+    });
+    progress.finish();
+    let (mut files, mut leaves) = (Vec::new(), LeafSet::default());
+    for part in written {
+        let (of_part, leaves_of_part) = part?;
+        files.extend(of_part);
+        leaves.merge(leaves_of_part);
+    }
+    files.sort_by(|a, b| a.object.path.cmp(&b.object.path));
+    Ok((files, leaves))
+}
+
 /// Writes an epoch's tiles and checkpoint, and adds the archive's leaves to the root over them.
 fn tree(
     database: &mut Database,
@@ -150,7 +183,7 @@ fn tree(
         }
         file.write_all(hashes.as_flattened())?;
     }
-    let tiles = finish(file, tiles_path(epoch))?;
+    let tiles = file.into_object(tiles_path(epoch))?;
     let note = newest.note.to_string().into_bytes();
     let checkpoint = Object {
         path: checkpoint_path(epoch),
@@ -167,182 +200,4 @@ fn tree(
         tiles,
         levels,
     })
-}
-
-fn finish(upload: Upload, path: String) -> Result<Object> {
-    let (bytes, sha256) = upload.finish()?;
-    Ok(Object {
-        path,
-        bytes,
-        sha256,
-    })
-}
-
-/// Events on their way into files: while one row group is written on a thread of its own, the next one is read.
-pub struct Rows {
-    group: RowGroup,
-    /// None is the end; without it the files were broken off.
-    give: SyncSender<Option<RowGroup>>,
-    writer: JoinHandle<Result<Option<Vec<EventFile>>>>,
-    leaves: LeafSet,
-    total: u64,
-}
-
-impl Rows {
-    pub fn new(store: &Store) -> Self {
-        let (give, groups) = mpsc::sync_channel(0);
-        let files = Files {
-            store: store.clone(),
-            file: None,
-            open: 0,
-            written: Vec::new(),
-        };
-        Self {
-            group: RowGroup::new(),
-            give,
-            writer: std::thread::spawn(move || files.write(&groups)),
-            leaves: LeafSet::default(),
-            total: 0,
-        }
-    }
-
-    /// Takes the events of a segment's leaves for which the condition holds.
-    fn segment(
-        &mut self,
-        reader: &mut DbReader,
-        condition: &str,
-        epoch: u32,
-        segment: u64,
-    ) -> Result<()> {
-        let mut failed = None;
-        let leaves = segment * SEGMENT..(segment + 1) * SEGMENT;
-        reader.events_where(condition, leaves, &mut |found| {
-            if failed.is_none() {
-                failed = self.take(&found, epoch).err();
-            }
-        })?;
-        failed.map_or(Ok(()), Err)
-    }
-
-    pub fn take(&mut self, found: &Found<'_>, epoch: u32) -> Result<()> {
-        let (leaf_index, event) = match found {
-            Found::Event { leaf_index, event } => (*leaf_index, event),
-            Found::Broken { event_id, why, .. } => {
-                return Err(anyhow!("event {}: {why}", event_id.unwrap_or_default()));
-            }
-            Found::Stray { event_id, why, .. } => return Err(anyhow!("event {event_id}: {why}")),
-        };
-        ensure!(
-            self.leaves.insert(epoch, leaf_index),
-            "event {}: a second event for leaf {leaf_index}",
-            event.event_id
-        );
-        self.group.push(event, epoch, leaf_index)?;
-        self.total += 1;
-        if self.group.is_full() {
-            let full = std::mem::replace(&mut self.group, RowGroup::new());
-            // Why the thread has ended, `finish` tells.
-            self.give.send(Some(full)).ok().context(NOT_WRITTEN)?;
-        }
-        Ok(())
-    }
-
-    /// Ends the last file; gives all files, and the leaves in them.
-    pub fn finish(self) -> Result<(Vec<EventFile>, LeafSet)> {
-        // A writer that has ended already says why below.
-        let last = Some(self.group).filter(|group| group.rows() > 0);
-        let _ = last.map(|group| self.give.send(Some(group)));
-        let _ = self.give.send(None);
-        let files = self.writer.join().ok().transpose()?.flatten();
-        Ok((files.context(NOT_WRITTEN)?, self.leaves))
-    }
-
-    /// Leaves the open file unwritten; gives the reason: the writer's own, if it has one.
-    fn break_off(self, error: Error) -> Error {
-        drop(self.give);
-        match self.writer.join() {
-            Ok(Err(reason)) => reason,
-            _ => error,
-        }
-    }
-}
-
-const NOT_WRITTEN: &str = "the files of events cannot be written";
-
-/// Files of events, one after the other.
-struct Files {
-    store: Store,
-    file: Option<SerializedFileWriter<Upload>>,
-    /// Rows of the open file.
-    open: u64,
-    written: Vec<EventFile>,
-}
-
-impl Files {
-    fn write(mut self, groups: &Receiver<Option<RowGroup>>) -> Result<Option<Vec<EventFile>>> {
-        for group in groups {
-            let Some(mut group) = group else {
-                self.close()?;
-                return Ok(Some(self.written));
-            };
-            self.group(&mut group)?;
-        }
-        Ok(None)
-    }
-
-    fn group(&mut self, group: &mut RowGroup) -> Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => {
-                let upload = self.store.create(&events_path(self.written.len()))?;
-                let writer = SerializedFileWriter::new(upload, schema()?, Arc::new(properties()?))?;
-                none.insert(writer)
-            }
-        };
-        self.open += group.rows() as u64;
-        group.write(file)?;
-        if self.open >= FILE_ROWS || file.bytes_written() >= FILE_BYTES {
-            self.close()?;
-        }
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<()> {
-        if let Some(file) = self.file.take() {
-            let object = finish(file.into_inner()?, events_path(self.written.len()))?;
-            let rows = std::mem::take(&mut self.open);
-            self.written.push(EventFile { object, rows });
-        }
-        Ok(())
-    }
-}
-
-/// How columns are stored: zstd throughout; a dictionary where few values repeat; differences of what ascends.
-fn properties() -> Result<WriterProperties> {
-    let mut properties = WriterProperties::builder()
-        .set_created_by(concat!("attest ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .set_statistics_enabled(EnabledStatistics::Page);
-    for column in COLUMNS {
-        let path = match column.kind {
-            Kind::List => vec![column.name, "list", "element"],
-            _ => vec![column.name],
-        };
-        let path = ColumnPath::from(path.into_iter().map(str::to_owned).collect::<Vec<_>>());
-        if !column.repeats {
-            properties = properties.set_column_dictionary_enabled(path.clone(), false);
-        }
-        match column.kind {
-            Kind::Long | Kind::Time if !column.repeats => {
-                properties = properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
-            }
-            // Nobody looks for a range of these.
-            Kind::Json | Kind::Bytes => {
-                properties =
-                    properties.set_column_statistics_enabled(path, EnabledStatistics::None);
-            }
-            _ => {}
-        }
-    }
-    Ok(properties.build())
 }
