@@ -216,8 +216,9 @@ fn sealer(bench: &mut Bench, step: &mut Step, system: &System, seconds: u32) -> 
                 "ALTER SYSTEM SET audit.seal_interval = '{interval}'"
             ))?;
             client.batch_execute("SELECT pg_reload_conf()")?;
-            // What the turn before left unsealed is not this one's.
+            // What the turn before left is not this one's.
             client.batch_execute("SELECT audit.seal()")?;
+            client.batch_execute("SELECT audit.summarize_events()")?;
             let tps = tpcb::tps(bench, SEALED, "off", 4, &Length::Seconds(seconds))?;
             // The first turn warms.
             if round > 0 {
