@@ -179,9 +179,8 @@ fn crash_under_seals(db: &Database, crash: impl FnOnce(&mut Client) -> Result<()
             .map(|n| {
                 scope.spawn(move || -> Result<()> {
                     let mut client = db.connect()?;
-                    let sql = format!(
-                        "INSERT INTO t (w, v) SELECT {n}, 'x' FROM generate_series(1, 500)"
-                    );
+                    let sql =
+                        format!("INSERT INTO t (w, v) SELECT {n}, 'x' FROM generate_series(1, 3)");
                     // Until the connection is lost.
                     while client.run(&sql).is_ok() {}
                     Ok(())
@@ -221,6 +220,10 @@ fn kill_of_the_postmaster_and_of_the_sealer_under_seals() {
                 if round % 2 == 0 {
                     db.cluster().kill_postmaster()
                 } else {
+                    // A seal that takes a while.
+                    client.run(&format!(
+                        "INSERT INTO t (w, v) SELECT {round}, 'many' FROM generate_series(1, 10000)"
+                    ))?;
                     old = sealing(client)?;
                     db.cluster().kill_backend(&old)
                 }
