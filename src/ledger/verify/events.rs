@@ -42,7 +42,7 @@ impl Job {
                 ));
             }
         }
-        // The row can be but one of them, and is not gone.
+        // Its row is compared with the first one: it is not gone.
         leaves.dedup_by_key(|leaf| leaf.event_id);
         let Work {
             snapshot,

@@ -84,10 +84,10 @@ fn verification_tells_how_far_it_is_and_takes_samples() {
                 Ok((seen.len() > 1).then_some(()))
             });
             done.store(true, Ordering::Relaxed);
-            let verified = verifier
+            let ended = verifier
                 .join()
                 .map_err(|_| anyhow!("the verifier panicked"))?;
-            progress.and(verified).map(|()| seen)
+            progress.and(ended).map(|()| seen)
         })?;
         for shown in seen {
             let numbers: Vec<u32> = shown

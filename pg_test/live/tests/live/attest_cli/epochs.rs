@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use live_tests::{Sql, shared};
 
-use super::{Auditor, sealed, tamper};
+use super::{Auditor, findings, sealed, tamper};
 
 #[test]
 fn a_log_goes_on_in_an_epoch_of_its_own() {
@@ -51,7 +51,8 @@ fn a_log_goes_on_in_an_epoch_of_its_own() {
             said.contains("epoch 2 does not go on with the chain of epoch 1"),
             "the witness says {said}"
         );
-        auditor.attest(1, &["verify", "--db", "DB"])?;
+        let found = findings(&auditor.attest(1, &["verify", "--db", "DB", "--json"])?)?;
+        ensure!(found == ["broken checkpoint: null"], "{found:?}");
         tamper(db, &move_by(-1))?;
 
         auditor.attest(0, &look)?;
