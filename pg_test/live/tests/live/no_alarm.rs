@@ -85,7 +85,9 @@ fn a_restore_into_another_locale() {
              SELECT audit.attach('\"Straße\"'); INSERT INTO \"Straße\" VALUES ('a'), ('B'), ('ä'), ('Ä'); SELECT audit.seal(); UPDATE \"Straße\" SET \"Größe\" = \"Größe\" || 'ß'",
         )?;
         let mut others = vec!["LOCALE 'C.UTF-8'"];
-        if client.one("SELECT count(*) > 0 FROM pg_collation WHERE collprovider = 'i'")? == "t" {
+        if client.one("SELECT count(*) > 0 FROM pg_collation WHERE collname = 'tr-TR-x-icu'")?
+            == "t"
+        {
             others.push("LOCALE_PROVIDER icu ICU_LOCALE 'tr-TR' LOCALE 'C.UTF-8'");
         }
         for other in others {
