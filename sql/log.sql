@@ -185,7 +185,7 @@ CREATE FUNCTION audit.verify(
     workers integer DEFAULT NULL)
 RETURNS SETOF audit.verification
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'verify_wrapper';
-COMMENT ON FUNCTION audit.verify IS 'Recomputes the log from the stored events: every leaf from its row, every tile, root and signature. Of a range of event ids, of the leaves since a tree size, or of a sample (0 to 1) of the events alone; with so many parallel workers';
+COMMENT ON FUNCTION audit.verify IS 'Recomputes the log from the stored events: every leaf from its row, every tile, root and signature. Of a range of event ids, of the leaves since a tree size, or of a sample alone: of so many (0 to 1) of the parts of 16,384 events that it is cut into; with so many parallel workers';
 
 CREATE FUNCTION audit.verify_chain()
 RETURNS SETOF audit.verification

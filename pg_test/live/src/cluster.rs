@@ -115,6 +115,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// A copy of the data directory; the server must be stopped.
+    pub fn copy(&self) -> Result<PathBuf> {
+        let copy = scratch::new_dir()?.join("data");
+        scratch::copy_tree(&self.data(), &copy)?;
+        Ok(copy)
+    }
+
+    /// Puts a copy into the place of the data directory; the server must be stopped.
+    pub fn put_back(&self, copy: &Path) -> Result<()> {
+        std::fs::remove_dir_all(self.data())?;
+        scratch::copy_tree(copy, &self.data())
+    }
+
     /// A running standby of this cluster, which must run.
     pub fn standby(&self) -> Result<Self> {
         let standby = Self {

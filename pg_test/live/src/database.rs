@@ -30,11 +30,16 @@ impl<'a> Database<'a> {
 
     /// A new database without the extension, e.g. to restore into.
     pub fn empty(cluster: &'a Cluster) -> Result<Self> {
+        Self::empty_in(cluster, "")
+    }
+
+    /// The same in another locale: options of CREATE DATABASE.
+    pub fn empty_in(cluster: &'a Cluster, locale: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let name = format!("db{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        cluster
-            .connect("postgres", SUPERUSER)?
-            .run(&format!("CREATE DATABASE {name} TEMPLATE template0"))?;
+        cluster.connect("postgres", SUPERUSER)?.run(&format!(
+            "CREATE DATABASE {name} TEMPLATE template0 {locale}"
+        ))?;
         Ok(Self {
             cluster,
             name,

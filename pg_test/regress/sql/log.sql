@@ -18,9 +18,16 @@ SELECT audit.attach('t');
 INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 10) g;
 UPDATE t SET v = 'w' WHERE id = 3;
 SELECT events FROM audit.unsealed();
+CREATE VIEW sealing AS
+SELECT item, CASE item WHEN 'age of the oldest unsealed event' THEN CASE WHEN value::interval < '1 hour' THEN 'under an hour' END
+                       ELSE regexp_replace(value, ', [^,]+$', ', (when)') END AS value, ok, hint IS NULL AS "no hint"
+FROM audit.status()
+WHERE item IN ('unsealed events', 'age of the oldest unsealed event', 'sealer', 'last checkpoint', 'signatures of the last checkpoint');
+SELECT * FROM sealing;
 SELECT audit.seal();
 SELECT audit.seal() AS again;
 SELECT events FROM audit.unsealed();
+SELECT * FROM sealing;
 SELECT epoch, tree_size FROM audit.checkpoints;
 SELECT epoch, event_id FROM audit.epochs;
 SELECT origin ~ ('^pg_attest/' || system_identifier || '/1/' || d.oid || '/' || replace(i.id::text, '-', '') || '/1$') AS origin
@@ -137,6 +144,8 @@ SELECT audit.add_signature(12, E'\u2014 someone AAAAAAAAAAAA');
 SELECT audit.add_signature(12, E'\u2014 someone AAAAAAAAAAAA');
 SELECT tree_size, line, added_by FROM audit.checkpoint_signatures;
 SELECT right(audit.checkpoint_note(12), 24);
+SELECT audit.add_signature(max(tree_size), E'\u2014 someone AAAAAAAAAAAA') FROM audit.checkpoints;
+SELECT * FROM sealing;
 SELECT audit.add_timestamp(12, 'nonsense');
 SELECT audit.add_timestamp(12, '\x3003020100');
 SELECT audit.add_timestamp(12, '\x3003020100');

@@ -31,7 +31,7 @@ impl Job {
 
     fn verify_part(&self, part: &Part, work: &mut Work, report: &mut Report) -> Result<()> {
         let mut leaves = work.leaves(part, self)?;
-        leaves.sort_unstable_by_key(|leaf| leaf.event_id);
+        leaves.sort_unstable_by_key(|leaf| (leaf.event_id, leaf.epoch, leaf.index));
         for pair in leaves.windows(2) {
             if let [a, b] = pair
                 && a.event_id == b.event_id
@@ -42,6 +42,8 @@ impl Job {
                 ));
             }
         }
+        // Its row is compared with the first one: it is not gone.
+        leaves.dedup_by_key(|leaf| leaf.event_id);
         let Work {
             snapshot,
             events,

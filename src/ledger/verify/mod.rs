@@ -101,7 +101,7 @@ fn run(scope: Scope, workers: i32) -> Result<Vec<Row>> {
             SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
             "a sample is between 0 and 1",
         )
-        .hint("sample => 0.01 verifies about one event in a hundred."));
+        .hint("sample => 0.01 verifies about one in a hundred of the parts, of 16,384 events each, that the log is cut into."));
     }
     let _superuser = ActAsSuperuser::new();
     let (epochs, mut job, mut work) = open(scope)?;

@@ -27,6 +27,8 @@ mod extension; // 35, 38
 mod grafana;
 mod hold_ups;
 mod indexes; // 36
+mod kept_elsewhere;
+mod large_log;
 mod lineage;
 mod memory; // 29, 30
 mod new_pages;
@@ -36,6 +38,7 @@ mod pooling;
 mod replication; // 23
 mod retention;
 mod retention_crash;
+mod rewrites;
 mod roles; // 2–7
 mod seal;
 mod signing;

@@ -9,71 +9,13 @@ use postgres::Client;
 
 use crate::seal::{check, each};
 
-fn fill(client: &mut Client) -> Result<()> {
+pub fn fill(client: &mut Client) -> Result<()> {
     each(
         client,
         "CREATE TABLE t (id int PRIMARY KEY, v text, n numeric, at timestamptz); SELECT audit.attach('t');
          INSERT INTO t SELECT g, repeat('x', g % 50), g / 7.0, now() FROM generate_series(1, 400) g; SELECT audit.seal();
          UPDATE t SET v = 'y', n = n * 1.50 WHERE id < 100; SELECT audit.seal(); DELETE FROM t WHERE id > 390",
     )
-}
-
-/// As pg_repack does: the rows of a partition in another order, in other places.
-const REPACK: &str = "DO $$
-    DECLARE
-        month regclass := (SELECT tableoid FROM audit.audit_events LIMIT 1);
-    BEGIN
-        SET LOCAL session_replication_role = replica;
-        SET LOCAL audit.restore = on;
-        EXECUTE format('CREATE TABLE public.copied AS SELECT * FROM %s', month);
-        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER ALL', month);
-        EXECUTE format('TRUNCATE %s', month);
-        EXECUTE format('INSERT INTO %s SELECT * FROM public.copied ORDER BY event_id DESC', month);
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER ALL', month);
-        DROP TABLE public.copied;
-    END $$";
-
-#[test]
-fn rewrites_and_settings_of_the_log_s_tables() {
-    shared(|db| {
-        let mut client = db.connect()?;
-        fill(&mut client)?;
-        client.run("SELECT audit.seal()")?;
-        for change in [
-            "VACUUM FULL audit.audit_events; VACUUM FULL audit.tiles; VACUUM FULL audit.checkpoints; VACUUM FULL audit.tree_edge",
-            "SELECT format('CLUSTER %s USING %s', i.indrelid::regclass, i.indexrelid::regclass) FROM pg_index i
-             JOIN pg_inherits h ON h.inhrelid = i.indrelid WHERE h.inhparent = 'audit.audit_events'::regclass AND i.indisprimary",
-            "REINDEX TABLE audit.audit_events",
-            "REINDEX TABLE audit.tiles; REINDEX TABLE audit.checkpoints",
-            "VACUUM FREEZE; ANALYZE",
-            "ALTER TABLE t ADD COLUMN extra int DEFAULT 5; ALTER TABLE t RENAME COLUMN v TO w; ALTER TABLE t ALTER n TYPE text; ALTER TABLE t RENAME TO u",
-            "ALTER TABLE u SET SCHEMA pg_catalog" , // refused; nothing changes
-            "SET timezone = 'Asia/Kathmandu'; SET datestyle = 'SQL, DMY'; SET extra_float_digits = 0; SET bytea_output = 'escape';
-             SET intervalstyle = 'iso_8601'; SET lc_monetary = 'C'; SET search_path = ''",
-            "SELECT format('ALTER DATABASE %I SET ', current_database()) || setting FROM unnest(ARRAY[
-                 'timezone = ''Pacific/Chatham''', 'datestyle = ''German''', 'extra_float_digits = 0', 'bytea_output = ''escape''',
-                 'lc_monetary = ''C''', 'lc_numeric = ''C''', 'lc_time = ''C''', 'lc_messages = ''C''', 'intervalstyle = ''sql_standard''']) setting",
-            REPACK,
-            "SELECT audit.maintain()",
-            "DROP TABLE IF EXISTS public.u",
-        ] {
-            let statements = if change.starts_with("SELECT format") {
-                client.table(change)?
-            } else if change.starts_with("DO") {
-                vec![change.to_owned()]
-            } else {
-                change.split(';').map(str::to_owned).collect()
-            };
-            for statement in statements {
-                client.attempt(&statement)?;
-            }
-            // A session that has the database's settings.
-            let mut client = db.connect()?;
-            client.run("SELECT audit.seal()")?;
-            check(&mut client).with_context(|| change.to_owned())?;
-        }
-        Ok(())
-    });
 }
 
 /// Restores a dump of one database into another one.
@@ -126,6 +68,47 @@ fn dump_and_restore_beside_a_running_worker() {
             );
             let unlike = client.one("SELECT count(DISTINCT origin) FROM audit.epochs")?;
             ensure!(unlike == "2", "two epochs have one origin");
+        }
+        Ok(())
+    });
+}
+
+/// Text sorts, and is compared, in other ways there; it is the same text.
+#[test]
+fn a_restore_into_another_locale() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        fill(&mut client)?;
+        each(
+            &mut client,
+            "INSERT INTO t (id, v) VALUES (2000, 'Ärger'), (2001, 'aerger'), (2002, 'ÅNGSTRÖM'), (2003, 'İstanbul ı'); CREATE TABLE \"Straße\" (\"Größe\" text PRIMARY KEY);
+             SELECT audit.attach('\"Straße\"'); INSERT INTO \"Straße\" VALUES ('a'), ('B'), ('ä'), ('Ä'); SELECT audit.seal(); UPDATE \"Straße\" SET \"Größe\" = \"Größe\" || 'ß'",
+        )?;
+        let mut others = vec!["LOCALE 'C.UTF-8'"];
+        if client.one("SELECT count(*) > 0 FROM pg_collation WHERE collname = 'tr-TR-x-icu'")?
+            == "t"
+        {
+            others.push("LOCALE_PROVIDER icu ICU_LOCALE 'tr-TR' LOCALE 'C.UTF-8'");
+        }
+        for other in others {
+            let target = Database::empty_in(db.cluster(), other)?;
+            dump_and_restore(db, &target, "1")?;
+            let mut client = target.connect()?;
+            let sorted =
+                "SELECT string_agg(v, ' ' ORDER BY v) FROM (VALUES ('a'), ('B'), ('ä')) l (v)";
+            let icu = other.contains("icu");
+            ensure!(
+                (client.one(sorted)? == "a ä B") == icu,
+                "{other}: not the locale that was asked for"
+            );
+            let wrong =
+                client.table("SELECT check_name, detail FROM audit.verify() WHERE NOT ok")?;
+            ensure!(wrong.is_empty(), "{other}: before a seal: {wrong:?}");
+            each(
+                &mut client,
+                "INSERT INTO \"Straße\" VALUES ('ı'); SELECT audit.seal()",
+            )?;
+            check(&mut client).context(other)?;
         }
         Ok(())
     });
@@ -199,10 +182,48 @@ fn verifies_on_a_standby_and_goes_on_after_promotion() {
     });
 }
 
+/// On a standby no worker is there to do anything; once it is promoted, its own seals in an epoch of its own.
+#[test]
+fn workers_do_nothing_on_a_standby() {
+    let settings = [
+        ("shared_preload_libraries", "pg_attest"),
+        ("audit.seal_interval", "10ms"),
+    ];
+    own_cluster(&settings, |db| {
+        let mut client = db.connect()?;
+        fill(&mut client)?;
+        let standby = db.cluster().standby()?;
+        let mut replica = standby.connect(db.name(), "postgres")?;
+        client.run("INSERT INTO t VALUES (2000)")?;
+        let sealed = "SELECT count(*) FROM audit.audit_events e, audit.find_leaf(e.event_id) WHERE e.row_key = '2000'";
+        wait_until("the standby to have what the primary sealed", || {
+            Ok((replica.number(sealed)? == 1).then_some(()))
+        })?;
+        let state = replica.table(
+            "SELECT audit.sealer_state(), (SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pg_attest %')",
+        )?;
+        ensure!(state == ["by hand|0"], "on the standby: {state:?}");
+        let wrong = replica.table("SELECT check_name, detail FROM audit.verify() WHERE NOT ok")?;
+        ensure!(wrong.is_empty(), "on the standby: {wrong:?}");
+        let told = std::fs::read_to_string(standby.dir().join("log"))?;
+        ensure!(!told.contains("sealer"), "the standby's log: {told}");
+        replica.run("SELECT pg_promote()")?;
+        replica.run("INSERT INTO t VALUES (2001)")?;
+        wait_until("the promoted server's worker to seal", || {
+            let unsealed = replica.number("SELECT events FROM audit.unsealed()")?;
+            let epochs = replica.number("SELECT max(epoch) FROM audit.epochs")?;
+            Ok(((unsealed, epochs) == (0, 2)).then_some(()))
+        })?;
+        check(&mut replica)
+    });
+}
+
 /// What pg_upgrade carries over verifies before anything is sealed, and goes on in an epoch of its own; nothing is sealed meanwhile.
 #[test]
 fn a_major_upgrade() {
+    let checkpoints = "SELECT count(*), max(tree_size) FROM audit.checkpoints WHERE epoch = 1";
     let upgrade = || {
+        let mut before = Vec::new();
         let cluster = upgraded(|client| {
             client.run("CREATE EXTENSION pg_attest")?;
             fill(client)?;
@@ -213,7 +234,9 @@ fn a_major_upgrade() {
             client.run("SELECT audit.seal()")?;
             client.run("ALTER SYSTEM SET audit.seal_interval = 0")?;
             client.run("SELECT pg_reload_conf()")?;
-            each(client, "INSERT INTO t VALUES (1000)")
+            each(client, "INSERT INTO t VALUES (1000)")?;
+            before = client.table(checkpoints)?;
+            Ok(())
         })?;
         let mut client = cluster.connect("postgres", "postgres")?;
         let epochs = "SELECT count(*) FROM audit.epochs";
@@ -228,6 +251,11 @@ fn a_major_upgrade() {
             "SELECT count(*) FROM audit.audit_events e, audit.find_leaf(e.event_id) l WHERE e.row_key IN ('1000', '1001') AND l.epoch = 2",
         )?;
         ensure!(sealed == 2, "{sealed} of two events are in the new epoch");
+        let (after, epochs) = (client.table(checkpoints)?, client.number(epochs)?);
+        ensure!(
+            after == before && epochs == 2,
+            "sealed in the upgrade: {before:?}, then {after:?} and {epochs} epochs"
+        );
         check(&mut client)
     };
     if let Err(error) = upgrade() {

@@ -1,6 +1,7 @@
 //! The command `attest` against a live database: what its tests share, a file per command.
 
 mod declared;
+mod epochs;
 mod export;
 mod timestamp;
 mod verify;
