@@ -33,7 +33,8 @@ DECLARE
         WHEN 'writer' THEN ARRAY[
             'GRANT EXECUTE ON FUNCTION audit.set_context, audit.context(), audit.begin_process, audit.end_process TO %I',
             'GRANT EXECUTE ON FUNCTION audit.log_event, audit.log_request TO %I',
-            'GRANT SELECT ON audit.my_activity TO %I']
+            'GRANT SELECT ON audit.my_activity TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.my_events TO %I']
         WHEN 'reviewer' THEN ARRAY[
             'GRANT EXECUTE ON FUNCTION audit.sign_off, audit.sign_off_with TO %I']
         WHEN 'admin' THEN ARRAY[

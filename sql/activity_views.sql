@@ -87,6 +87,26 @@ COMMENT ON COLUMN audit.my_activity.tenant_id IS 'The tenant';
 COMMENT ON COLUMN audit.my_activity.session_id IS 'The application''s session';
 COMMENT ON COLUMN audit.my_activity.request_id IS 'The request';
 
+-- With the owner's rights, as the view; its arguments are numbers, and whose events it shows is the context's alone.
+CREATE FUNCTION audit.my_events(before_id bigint DEFAULT NULL, page_size integer DEFAULT 50) RETURNS SETOF audit.my_activity
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 50 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    me CONSTANT text := nullif(current_setting('audit.app_user_id', true), '');
+BEGIN
+    -- audit.events takes NULL for everybody.
+    IF me IS NULL THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+        SELECT a.event_id, a.occurred_at, a.operation, a.category, a.severity, a.action, a.subject, a.subject_id, a.summary, a.reason,
+               a.tenant_id, a.session_id, a.request_id
+        FROM audit.events(app_user_id => me, before_id => before_id, page_size => page_size) e
+        JOIN audit.activity a ON a.event_id = e.event_id AND a.occurred_at = e.occurred_at
+        ORDER BY a.event_id DESC;
+END
+$$;
+COMMENT ON FUNCTION audit.my_events IS 'A page of audit.my_activity, newest first: what the application user of the context did before before_id, the last page''s lowest event_id; nothing where none is set';
+
 CREATE VIEW audit.record_version AS
 SELECT e.event_id AS id,
        CASE WHEN e.new_values IS NOT NULL THEN pg_catalog.md5(e.table_oid::text || ' ' || e.row_key)::uuid END AS record_id,

@@ -94,6 +94,23 @@ CROSS JOIN LATERAL (
                || CASE WHEN h.unknown_columns <> '{}' THEN ': no column ' || pg_catalog.array_to_string(h.unknown_columns, ', ') ELSE '' END, '; ') AS problems
     FROM audit.trigger_health(a.relation) h) h;
 COMMENT ON VIEW audit.attachments IS 'The attached tables: their settings, and whether their triggers are as they should be';
+COMMENT ON COLUMN audit.attachments.target IS 'The attached table';
+COMMENT ON COLUMN audit.attachments.schema_name IS 'Its schema';
+COMMENT ON COLUMN audit.attachments.table_name IS 'Its name';
+COMMENT ON COLUMN audit.attachments.capture IS 'What an UPDATE keeps: full, both rows; diff, the changed columns';
+COMMENT ON COLUMN audit.attachments.operations IS 'Which operations are recorded';
+COMMENT ON COLUMN audit.attachments.exclude IS 'Columns that are left out';
+COMMENT ON COLUMN audit.attachments.mask IS 'Columns whose values are not kept';
+COMMENT ON COLUMN audit.attachments.key_columns IS 'What row_key is made of; NULL: the primary key, else the replica identity';
+COMMENT ON COLUMN audit.attachments.require IS 'What the context must have before a change is let through';
+COMMENT ON COLUMN audit.attachments.on_truncate IS 'What TRUNCATE does: record, one event; rows, an event for each row; forbid';
+COMMENT ON COLUMN audit.attachments.skip_unchanged IS 'Whether an UPDATE that changes no recorded column makes no event';
+COMMENT ON COLUMN audit.attachments.request_column IS 'The column that has the request id where the context has none';
+COMMENT ON COLUMN audit.attachments.process_column IS 'The column that has the process id where the context has none';
+COMMENT ON COLUMN audit.attachments.attached_at IS 'When it was attached first';
+COMMENT ON COLUMN audit.attachments.attached_by IS 'By which session user';
+COMMENT ON COLUMN audit.attachments.healthy IS 'Whether its triggers are there and enabled';
+COMMENT ON COLUMN audit.attachments.problems IS 'What is wrong with them; NULL: nothing';
 
 -- DDL on attached tables is recorded and followed.
 CREATE FUNCTION audit.on_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pg_attest_ddl';

@@ -108,8 +108,9 @@ COMMENT ON FUNCTION audit.row_lineage IS 'Each version of a row, oldest first, w
 CREATE FUNCTION audit.mermaid_text(words text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     -- # first: it begins the escapes. Mermaid's entities are HTML's with # in place of &. %% would begin a comment or a directive.
-    SELECT regexp_replace(replace(replace(replace(replace(replace(replace(replace(words,
-        '#', '#35;'), '%', '#37;'), '&', '#amp;'), '"', '#quot;'), '<', '#lt;'), '>', '#gt;'), '`', '#96;'), '[[:cntrl:]]+', ' ', 'g')
+    -- \n would begin a new line, escaped or not: the backslash's picture stands in for it.
+    SELECT regexp_replace(replace(replace(replace(replace(replace(replace(replace(replace(words,
+        '#', '#35;'), '%', '#37;'), '&', '#amp;'), '"', '#quot;'), '<', '#lt;'), '>', '#gt;'), '`', '#96;'), '\n', '＼n'), '[[:cntrl:]]+', ' ', 'g')
 $$;
 COMMENT ON FUNCTION audit.mermaid_text IS 'Text as it may stand between quotation marks in a Mermaid diagram';
 

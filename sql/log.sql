@@ -176,6 +176,12 @@ COMMENT ON FUNCTION audit.add_timestamp IS 'Stores an RFC 3161 timestamp of a ch
 CREATE TYPE audit.verification AS
     (check_name text, ok boolean, checked bigint, event_id bigint, leaf_index bigint, detail text);
 COMMENT ON TYPE audit.verification IS 'What verification says: a line per check, then one per finding, with the event and the leaf it is about';
+COMMENT ON COLUMN audit.verification.check_name IS 'What was checked, or what was found';
+COMMENT ON COLUMN audit.verification.ok IS 'Whether it is as it must be';
+COMMENT ON COLUMN audit.verification.checked IS 'How many of them were checked';
+COMMENT ON COLUMN audit.verification.event_id IS 'The event that a finding is about';
+COMMENT ON COLUMN audit.verification.leaf_index IS 'Its leaf in the tree';
+COMMENT ON COLUMN audit.verification.detail IS 'The particulars';
 
 CREATE FUNCTION audit.verify(
     from_event bigint DEFAULT NULL,

@@ -3,9 +3,11 @@
 CREATE FUNCTION audit.metrics(
     bucket interval DEFAULT '1 hour',
     since timestamptz DEFAULT now() - interval '1 day',
-    until timestamptz DEFAULT now())
+    until timestamptz DEFAULT now(),
+    wanted text[] DEFAULT NULL)
 RETURNS TABLE (at timestamptz, metric text, tags jsonb, field text, value numeric)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    -- Each kind of metric reads the period for itself: what is not wanted stays unread, by a condition that is looked at once.
     -- Buckets begin at fixed times, those of weeks on Mondays: whoever asks again gets the same ones.
     WITH period AS NOT MATERIALIZED (
         SELECT date_bin(bucket, e.occurred_at, '2001-01-01 00:00:00+00') AS at, e.*
@@ -18,10 +20,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                     THEN least((context #>> '{request,response_time_ms}')::numeric, 1e15)::float8 END AS ms,
                CASE WHEN jsonb_typeof(context #> '{metadata,usage}') = 'object' THEN context #> '{metadata,usage}' END AS usage
         FROM period WHERE operation = 'event' AND action = 'request' AND jsonb_typeof(context -> 'request') = 'object'
+          AND (wanted IS NULL OR wanted && '{requests,api}')
     ), series AS (
-        SELECT *, CASE WHEN provider IS NULL THEN 'requests' ELSE 'api' END AS metric,
-               jsonb_strip_nulls(jsonb_build_object('provider', provider)) AS tags
-        FROM request
+        SELECT r.*, named.metric, jsonb_strip_nulls(jsonb_build_object('provider', r.provider)) AS tags
+        FROM request r CROSS JOIN LATERAL (SELECT CASE WHEN r.provider IS NULL THEN 'requests' ELSE 'api' END) AS named (metric)
+        WHERE wanted IS NULL OR named.metric = ANY (wanted)
     ), leaf AS (
         SELECT t.epoch, t.tile_index * 256 + l.place - 1 AS leaf_index, l.event_id
         FROM audit.tiles t CROSS JOIN unnest(t.event_ids) WITH ORDINALITY AS l (event_id, place)
@@ -43,7 +46,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                  count(*) AS count,
                  sum(coalesce(pg_column_size(old_values), 0) + coalesce(pg_column_size(new_values), 0)
                      + coalesce(pg_column_size(context), 0)) AS bytes
-          FROM period GROUP BY at, operation, schema_name, table_name, category) g
+          FROM period WHERE wanted IS NULL OR 'events' = ANY (wanted) GROUP BY at, operation, schema_name, table_name, category) g
     CROSS JOIN LATERAL (VALUES ('count', g.count::numeric), ('bytes', g.bytes)) f (field, value)
     UNION ALL
     SELECT g.at, g.metric, g.tags, f.field, f.value
@@ -65,10 +68,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     UNION ALL
     SELECT g.at, 'seal', '{}', f.field, f.value
     FROM (SELECT at, count(lag) AS sealed, count(*) - count(lag) AS unsealed, max(lag) AS max, avg(lag) AS mean
-          FROM exposed GROUP BY at) g
+          FROM exposed WHERE wanted IS NULL OR 'seal' = ANY (wanted) GROUP BY at) g
     CROSS JOIN LATERAL (VALUES ('sealed', g.sealed::numeric), ('unsealed', g.unsealed),
                                ('lag_max_s', round(g.max, 6)), ('lag_mean_s', round(g.mean, 6))) f (field, value)
     WHERE f.value IS NOT NULL
     ORDER BY 1, 2, 3, 4
 $$;
-COMMENT ON FUNCTION audit.metrics IS 'The log in numbers, one per row: events by operation, table and category (count, bytes), requests and calls of providers (count, errors, error_rate, p50_ms, p95_ms, p99_ms, usage_…), sealing (sealed, unsealed, lag_max_s, lag_mean_s), per bucket of time from since to before until';
+COMMENT ON FUNCTION audit.metrics IS 'The log in numbers, one per row: events by operation, table and category (count, bytes), requests and calls of providers (count, errors, error_rate, p50_ms, p95_ms, p99_ms, usage_…), sealing (sealed, unsealed, lag_max_s, lag_mean_s), per bucket of time from since to before until. wanted: of events, requests, api and seal those that are counted; NULL: all';

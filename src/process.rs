@@ -21,6 +21,11 @@ const ENDED: &str = "process ended";
 /// What kind of entity the two events are about, and their category.
 const PROCESS: &str = "process";
 
+/// Whether an event with this action and type of entity is the start or the end of a process.
+pub fn is_event_of_process(action: &str, entity_type: Option<&str>) -> bool {
+    [STARTED, ENDED].contains(&action) && entity_type == Some(PROCESS)
+}
+
 /// `audit.begin_process(…)`: records the start, puts the process and its request in force, returns the process's id.
 #[pg_extern(sql = false)]
 fn begin_process(

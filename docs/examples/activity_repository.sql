@@ -2,8 +2,12 @@
 -- pruning by age and by number, clearing.
 \set QUIET on
 \set SHOW_CONTEXT never
--- Running it again changes nothing.
+-- A migration that runs again changes nothing.
 CREATE EXTENSION IF NOT EXISTS pg_attest;
+CREATE TABLE IF NOT EXISTS document (id int PRIMARY KEY, name text);
+SELECT audit.attach('document');
+SELECT audit.attach('document');
+SELECT target, healthy FROM audit.attachments;
 -- The months ahead; the first audit.attach makes them, too.
 SELECT count(*) > 0 AS maintained FROM audit.maintain();
 
@@ -63,6 +67,8 @@ SELECT check_name, ok FROM audit.verify() WHERE check_name IN ('events', 'leaves
 
 -- Pruning by number of entries and by age: a policy for the category, first told, then done. What is held or not sealed stays.
 SELECT audit.set_retention('90 days', category => 'background', max_events => 100);
+SELECT audit.set_retention('90 days', category => 'background', max_events => 100);
+SELECT policy, keep, max_events FROM audit.retention_policies;
 SELECT policy, subject, due, pruned FROM audit.apply_retention(dry_run => true) WHERE due > 0;
 SELECT policy, subject, due, pruned FROM audit.apply_retention(dry_run => false) WHERE due > 0;
 SELECT audit.count_events(category => '{background}') AS background;
@@ -71,6 +77,8 @@ SELECT audit.set_retention('90 days', category => 'background');
 SELECT coalesce(sum(due), 0) AS due FROM audit.apply_retention();
 SELECT audit.set_retention('1 microsecond', category => 'background');
 SELECT sum(due) AS due FROM audit.apply_retention();
+SELECT sum(pruned) AS pruned FROM audit.apply_retention(dry_run => false);
+SELECT audit.count_events(category => '{background}') AS background;
 
 -- Clearing. What was pruned and cleared, and why, is in the log.
 SELECT audit.clear('editing', 'the demonstration is over') AS cleared;

@@ -148,11 +148,20 @@ SELECT audit.log_request('/', 'GET', provider => repeat('p', 201));
 \echo :LAST_ERROR_SQLSTATE
 SELECT audit.log_request('/', 'GET', request_data => '"text"');
 \echo :LAST_ERROR_SQLSTATE
+-- what would make up a process, or its end
+SELECT audit.log_event('process started', entity_type => 'process', entity_id => 'made up');
+\echo :LAST_ERROR_SQLSTATE
+SELECT audit.log_event('process ended', entity_type => 'process', entity_id => 'made up');
+\echo :LAST_ERROR_SQLSTATE
 BEGIN READ ONLY;
 SELECT audit.log_event('a');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 SELECT count(*) FROM told();
+-- either word alone is free
+SELECT audit.log_event('process started', entity_type => 'batch') > 0 AS logged, audit.log_event('planned', entity_type => 'process', entity_id => 'p') > 0 AS logged;
+SELECT count(*) FROM told();
+SELECT count(*) FROM audit.processes WHERE process_id IN ('p', 'made up');
 -- the limits themselves are within
 SELECT audit.log_event(repeat('ä', 200), repeat('ä', 10000), repeat('ä', 200), repeat('ä', 500), repeat('ä', 10000), repeat('ä', 200)) > 0 AS logged;
 SELECT audit.log_event('deep', metadata => (repeat('{"a":', 100) || '1' || repeat('}', 100))::jsonb) > 0 AS logged;
@@ -178,11 +187,36 @@ SELECT operation, action, subject, subject_id, summary FROM audit.my_activity OR
 SET audit.app_user_id = 'eve.activity';
 SELECT operation, action, subject, subject_id, summary FROM audit.my_activity ORDER BY event_id;
 RESET audit.app_user_id;
+-- the same by pages; of nobody without a user, whatever the page
+SELECT count(*) FROM audit.my_events();
+SET audit.app_user_id = '';
+SELECT count(*) FROM audit.my_events(9223372036854775807, 1000);
+SET audit.app_user_id = 'nobody.activity';
+SELECT count(*) FROM audit.my_events();
+SET audit.app_user_id = 'bob.activity';
+SELECT operation, action, subject, subject_id, summary FROM audit.my_events(page_size => 3);
+SELECT operation, action, subject, subject_id, summary FROM audit.my_events((SELECT min(event_id) FROM audit.my_events(page_size => 3)), 3);
+SELECT array_agg(to_jsonb(m) ORDER BY event_id) = (SELECT array_agg(to_jsonb(e) ORDER BY event_id) FROM audit.my_events() e) AS same FROM audit.my_activity m;
+SELECT audit.my_events(page_size => 0);
+\echo :LAST_ERROR_SQLSTATE
+-- its rights are not lent: what it calls stays closed
+SELECT audit.events(app_user_id => 'bob.activity');
+\echo :LAST_ERROR_SQLSTATE
+-- nor does a search path of the caller's lead it elsewhere
+RESET ROLE;
+CREATE FUNCTION current_setting(text, boolean) RETURNS text LANGUAGE sql AS $$ SELECT 'eve.activity'::text $$;
+GRANT USAGE ON SCHEMA regress_activity TO regress_activity_app;
+SET ROLE regress_activity_app;
+SET search_path = regress_activity, pg_catalog;
+SELECT current_setting('audit.app_user_id', true) AS me, count(*) FROM audit.my_events();
+SET search_path = regress_activity;
+RESET audit.app_user_id;
 -- a cheap function of the caller's own sees no other rows
 CREATE FUNCTION pg_temp.peek(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN RAISE NOTICE '%', $1; RETURN true; END $$;
 SET client_min_messages = notice;
 SET audit.app_user_id = 'eve.activity';
 SELECT count(*) FROM audit.my_activity WHERE pg_temp.peek(summary);
+SELECT count(*) FROM audit.my_events() WHERE pg_temp.peek(summary);
 RESET audit.app_user_id;
 SET client_min_messages = warning;
 SELECT count(*) FROM audit.activity;

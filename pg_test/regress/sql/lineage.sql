@@ -96,14 +96,4 @@ SELECT ids, names FROM audit.process_path('lin-a');
 SELECT count(*) FROM audit.lineage('lin-cycle');
 ROLLBACK;
 
--- Served by indexes: the events of a request, of a process, a process's start
-SET enable_seqscan = off;
-CREATE FUNCTION plan_of(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-BEGIN
-    RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) ' || query;
-END $$;
-SELECT bool_or(plan ~ 'Index Scan (using|on) \S*entity') AS "by entity", bool_or(plan ~ 'Seq Scan on audit_events') AS "sequentially"
-FROM plan_of('SELECT * FROM audit.processes WHERE process_id = ''x''') plan;
-RESET enable_seqscan;
-
 DROP SCHEMA regress_lineage CASCADE;

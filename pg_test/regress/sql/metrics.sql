@@ -41,6 +41,14 @@ SELECT bool_and(at = date_trunc('minute', at)) AS whole_minutes, bool_and(value 
 FROM audit.metrics('1 minute', '-infinity', 'infinity');
 SELECT count(*) FROM audit.metrics('1 minute', now() + interval '1 minute', 'infinity');
 SELECT count(*) FROM audit.metrics('1 minute', 'infinity', '-infinity');
+-- some kinds alone are what they are among all
+SELECT wanted, array_agg(DISTINCT m.metric) AS metrics,
+       array_agg(to_jsonb(m) ORDER BY m.at, m.metric, m.tags, m.field) = (
+           SELECT array_agg(to_jsonb(a) ORDER BY a.at, a.metric, a.tags, a.field) FROM audit.metrics('1 minute', '-infinity', 'infinity') a
+           WHERE a.metric = ANY (wanted)) AS same
+FROM (VALUES ('{events}'::text[]), ('{requests}'), ('{api}'), ('{seal}'), ('{events,requests,api}'), ('{seal,api}')) AS w (wanted)
+CROSS JOIN LATERAL audit.metrics('1 minute', '-infinity', 'infinity', wanted) m GROUP BY wanted ORDER BY wanted;
+SELECT count(*) FROM audit.metrics('1 minute', '-infinity', 'infinity', '{nothing}');
 SELECT audit.metrics('1 month');
 SELECT audit.metrics('0 s');
 

@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: from a bare machine to an audited workload, in a private cluster that stays
 //! for the user to look at. Each run begins with a new cluster.
+//!
+//! The story ends with its lineage graph and blame; the tamper drill is the last act, for after it the log is spoiled.
 
 mod table;
 mod tamper;

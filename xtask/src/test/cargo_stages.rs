@@ -1,7 +1,7 @@
 //! The stages that are cargo commands.
 
 use super::count::{self, Count};
-use super::python;
+use super::{mermaid, python};
 use crate::setup::{self, Workshop};
 use crate::{cluster, interrupt, run, ui};
 use anyhow::{Result, bail};
@@ -13,7 +13,7 @@ const TAIL: usize = 150;
 
 /// What the live tests need of Python: DuckDB, and a stand-in for S3.
 const LIVE: &str = "pg_test/live/python/requirements.txt";
-/// What the readers need of Python: Prometheus' parser.
+/// What the readers need of Python: Prometheus' parser, and npm.
 const READERS: &str = "pg_test/live/python/readers.txt";
 
 pub fn fmt(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
@@ -75,15 +75,21 @@ pub fn install(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
 pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
     let python = python::environment(workshop, step, "live", LIVE)?;
     let targets = ["--lib", "--test", "live", "--test", "property"];
-    live_tests(workshop, step, "live", &targets, &python, filters)
+    let tools = [("PG_ATTEST_PYTHON", &*python)];
+    live_tests(workshop, step, "live", &targets, &tools, filters)
 }
 
 /// Live tests whose judges are programs of others.
 pub fn readers(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
     setup::ensure_readers()?;
     let python = python::environment(workshop, step, "readers", READERS)?;
+    let mermaid = mermaid::library(workshop, step, &python)?;
     let targets = ["--test", "readers"];
-    live_tests(workshop, step, "readers", &targets, &python, filters)
+    let tools = [
+        ("PG_ATTEST_PYTHON", &*python),
+        ("PG_ATTEST_MERMAID", &mermaid),
+    ];
+    live_tests(workshop, step, "readers", &targets, &tools, filters)
 }
 
 fn live_tests(
@@ -91,7 +97,7 @@ fn live_tests(
     step: &mut ui::Step,
     name: &str,
     targets: &[&str],
-    python: &Path,
+    tools: &[(&str, &Path)],
     filters: &[String],
 ) -> Result<Count> {
     let scratch = workshop
@@ -109,7 +115,7 @@ fn live_tests(
     command
         .env("PG_ATTEST_BINDIR", &workshop.bindir)
         .env("PG_ATTEST_TMP", &scratch)
-        .env("PG_ATTEST_PYTHON", python);
+        .envs(tools.iter().copied());
     match workshop.older() {
         Some(bindir) => command.env("PG_ATTEST_OLD_BINDIR", bindir),
         None => command.env_remove("PG_ATTEST_OLD_BINDIR"),

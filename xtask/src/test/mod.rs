@@ -4,6 +4,7 @@ mod cargo_stages;
 mod count;
 mod fuzz;
 mod interop;
+mod mermaid;
 mod python;
 mod regress;
 

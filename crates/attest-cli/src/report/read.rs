@@ -56,8 +56,8 @@ fn seconds(time: u64) -> f64 {
 fn counts(client: &mut Client, period: &Period, bounds: &[f64; 2]) -> Result<Vec<Count>> {
     let sql = format!(
         "SELECT extract(epoch FROM at)::bigint, tags ->> 'operation', sum(value)::bigint
-         FROM audit.metrics('{}', to_timestamp($1), to_timestamp($2))
-         WHERE metric = 'events' AND field = 'count' GROUP BY 1, 2",
+         FROM audit.metrics('{}', to_timestamp($1), to_timestamp($2), '{{events}}')
+         WHERE field = 'count' GROUP BY 1, 2",
         Stretch::of(period).interval
     );
     let rows = client.query(&sql, &[&bounds[0], &bounds[1]])?;
@@ -138,7 +138,7 @@ impl Wanted {
 /// The numbers above all: those of the sections, and how many events there are at all.
 fn facts(client: &mut Client, bounds: &[f64; 2], sections: &[Section]) -> Result<Vec<Line>> {
     let row = client.query_one(
-        "SELECT (SELECT count(*) FROM audit.audit_events WHERE occurred_at >= to_timestamp($1) AND occurred_at < to_timestamp($2)),
+        "SELECT (SELECT count(*) FROM audit.events_between(to_timestamp($1), to_timestamp($2))),
                 (SELECT coalesce(sum(inserts + updates + deletes + truncates), 0)::bigint
                  FROM audit.report_changes(to_timestamp($1), to_timestamp($2), 'day')),
                 (SELECT coalesce(sum(without_reason), 0)::bigint FROM audit.report_reasons(to_timestamp($1), to_timestamp($2))),

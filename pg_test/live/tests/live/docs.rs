@@ -46,7 +46,7 @@ fn output_of(database: &Database, examples: &[(String, String)]) -> Result<Vec<S
 }
 
 /// What psql prints of a script, with errors and notices in their place.
-fn psql(database: &Database, script: &Path, options: &[&str]) -> Result<String> {
+pub fn psql(database: &Database, script: &Path, options: &[&str]) -> Result<String> {
     let output_file = scratch::new_dir()?.join("output");
     // One file for both streams keeps messages in their place.
     let file = std::fs::File::create(&output_file)?;
@@ -72,7 +72,7 @@ fn psql(database: &Database, script: &Path, options: &[&str]) -> Result<String> 
     Ok(lines.fold(String::new(), |text, line| text + line + "\n"))
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 

@@ -7,17 +7,41 @@ use live_tests::{Sql, shared};
 use postgres::Client;
 use serde_json::Value as Json;
 
-/// What Grafana's PostgreSQL data source makes of its macros, for the last hour and minutes as intervals.
-fn expand(sql: &str, from: &str, to: &str) -> String {
-    let mut sql = sql
-        .replace("$__timeFrom()", &format!("'{from}'"))
-        .replace("$__timeTo()", &format!("'{to}'"))
-        .replace("$__interval", "1m");
-    while let Some((before, rest)) = sql.split_once("$__timeFilter(") {
-        let (column, after) = rest.split_once(')').unwrap_or((rest, ""));
-        sql = format!("{before}{column} BETWEEN '{from}' AND '{to}'{after}");
+/// A query of a panel.
+pub struct Query {
+    pub title: String,
+    /// With what Grafana's PostgreSQL data source makes of its macros, minutes as intervals.
+    pub sql: String,
+    is_series: bool,
+}
+
+/// All queries of the dashboard, for a period.
+pub fn queries(from: &str, to: &str) -> Result<Vec<Query>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/grafana/pg_attest.json");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let dashboard: Json = serde_json::from_str(&text)?;
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().context("no panels")? {
+        let title = panel["title"].as_str().context("a panel without title")?;
+        for target in panel["targets"].as_array().context("no targets")? {
+            let sql = target["rawSql"].as_str().context("no SQL")?;
+            let sql = sql
+                .replace("$__timeFrom()", &format!("'{from}'"))
+                .replace("$__timeTo()", &format!("'{to}'"))
+                .replace("$__interval", "1m");
+            ensure!(
+                !sql.contains('$'),
+                "{title}: a macro that the test does not know: {sql}"
+            );
+            queries.push(Query {
+                title: title.to_owned(),
+                sql,
+                is_series: target["format"] == "time_series",
+            });
+        }
     }
-    sql
+    ensure!(queries.len() >= 15, "only {} queries", queries.len());
+    Ok(queries)
 }
 
 /// Events of every kind that a panel shows.
@@ -36,9 +60,6 @@ fn fill(client: &mut Client) -> Result<()> {
 #[test]
 fn every_query_of_the_dashboard_shows_something() {
     shared(|db| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/grafana/pg_attest.json");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let dashboard: Json = serde_json::from_str(&text)?;
         let mut admin = db.connect()?;
         fill(&mut admin)?;
         let reader = db.role("grafana")?;
@@ -49,33 +70,26 @@ fn every_query_of_the_dashboard_shows_something() {
         )?;
         let [from, to] = [0, 1].map(|row| bounds[row][0].clone().unwrap_or_default());
         let mut client = db.connect_as(&reader)?;
-        let panels = dashboard["panels"].as_array().context("no panels")?;
-        let mut titles = Vec::new();
-        for panel in panels {
-            let title = panel["title"].as_str().context("a panel without title")?;
-            for target in panel["targets"].as_array().context("no targets")? {
-                let sql = expand(target["rawSql"].as_str().context("no SQL")?, &from, &to);
+        for Query {
+            title,
+            sql,
+            is_series,
+        } in queries(&from, &to)?
+        {
+            let rows = client
+                .query(&sql, &[])
+                .with_context(|| format!("{title}: {sql}"))?;
+            let first = rows
+                .first()
+                .with_context(|| format!("{title} shows nothing: {sql}"))?;
+            if is_series {
+                let time = &first.columns()[0];
                 ensure!(
-                    !sql.contains('$'),
-                    "{title}: a macro that the test does not know: {sql}"
+                    time.name() == "time" && time.type_().name() == "timestamptz",
+                    "{title}: its first column is {time:?}"
                 );
-                let rows = client
-                    .query(&sql, &[])
-                    .with_context(|| format!("{title}: {sql}"))?;
-                let first = rows
-                    .first()
-                    .with_context(|| format!("{title} shows nothing: {sql}"))?;
-                if target["format"] == "time_series" {
-                    let time = &first.columns()[0];
-                    ensure!(
-                        time.name() == "time" && time.type_().name() == "timestamptz",
-                        "{title}: its first column is {time:?}"
-                    );
-                }
             }
-            titles.push(title);
         }
-        ensure!(titles.len() >= 15, "only {titles:?}");
         Ok(())
     });
 }
@@ -85,16 +99,11 @@ fn a_panel_adds_up_to_the_log() {
     shared(|db| {
         let mut client = db.connect()?;
         fill(&mut client)?;
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/grafana/pg_attest.json");
-        let dashboard: Json = serde_json::from_str(&std::fs::read_to_string(path)?)?;
-        let panels = dashboard["panels"].as_array().context("no panels")?;
-        let panel = panels
+        let queries = queries("2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z")?;
+        let panel = queries
             .iter()
-            .find(|panel| panel["title"] == "Events by operation");
-        let sql = panel.context("no such panel")?["targets"][0]["rawSql"]
-            .as_str()
-            .context("no SQL")?;
-        let sql = expand(sql, "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
+            .find(|query| query.title == "Events by operation");
+        let sql = &panel.context("no such panel")?.sql;
         let shown = client.table(&format!(
             "SELECT metric, sum(value) FROM ({sql}) AS shown GROUP BY 1 ORDER BY 1"
         ))?;

@@ -17,6 +17,7 @@ mod concurrency; // 32, 33
 mod context;
 mod crash; // 36
 mod declared;
+mod demo;
 mod disk; // 37
 mod docs;
 mod dump; // 34
@@ -45,4 +46,5 @@ mod signing;
 mod summaries;
 mod tamper;
 mod transactions; // 24
+mod volume;
 mod worker;

@@ -9,6 +9,7 @@
 
 mod browser;
 mod influxdb;
+mod mermaid;
 mod picture;
 mod process;
 mod prometheus;

@@ -163,6 +163,31 @@ fn check_facts(browser: &mut Browser, client: &mut Client) -> Result<()> {
     )?;
     let shown = "[...document.querySelectorAll('#users tbody tr')].map(row => row.cells[0].textContent + '|' + row.cells[row.cells.length - 1].textContent)";
     is(browser.evaluate(shown)?, json!(users), "users")?;
+    let first = |section: &str, cells: &str| {
+        format!(
+            "[...document.querySelector('#{section} tbody tr').cells].slice({cells}).map(cell => cell.textContent.replace(/(\\d),(?=\\d)/g, '$1')).join('|')"
+        )
+    };
+    let table = client.table(
+        "SELECT format('%I.%I', schema_name, table_name), count(*) FILTER (WHERE operation = 'insert'), count(*) FILTER (WHERE operation = 'update'),
+                count(*) FILTER (WHERE operation = 'delete'), 0, count(*)
+         FROM audit.audit_events WHERE operation IN ('insert', 'update', 'delete') GROUP BY 1 ORDER BY 6 DESC, 1 LIMIT 1",
+    )?;
+    is(
+        browser.evaluate(&first("tables", "0"))?,
+        json!(table[0]),
+        "the first table",
+    )?;
+    is(
+        browser.evaluate(&first("reviews", "1, 3"))?,
+        json!("rita|approved"),
+        "reviewer and outcome",
+    )?;
+    is(
+        browser.evaluate(&first("reviews", "4"))?,
+        json!(format!("all|{}|{}", HOSTILE[0], client.number("SELECT count(*) FROM audit.audit_events WHERE operation IN ('insert', 'update', 'delete', 'truncate', 'ddl')")?)),
+        "what was reviewed",
+    )?;
     for (section, sql) in [
         (
             "tables",
