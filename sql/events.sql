@@ -200,7 +200,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', coalesce(page_size::text, 'null')),
                   HINT = 'A page has 1 to 1000 events; COPY (SELECT …) takes all, see docs/activity.md.';
     END IF;
-    IF filters ?| ARRAY['row_key', 'request_id', 'process_id', 'session_id'] THEN
+    IF filters ?| ARRAY['row_key', 'request_id', 'process_id'] THEN
         -- The group's index, then a sort; + 0 keeps the planner off the primary key.
         RETURN QUERY EXECUTE
             'SELECT e.* FROM audit.audit_events e WHERE e.event_id + 0 < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
@@ -303,7 +303,7 @@ BEGIN
     END IF;
     next := audit.next_ranges(given, audit.search_trigrams(filters ->> 'search'), since, until, summarized_to, highest, highest - 1);
     -- A group has an index; and to read most of the log by ranges takes longer than to read it all.
-    IF filters ?| ARRAY['row_key', 'request_id', 'process_id', 'session_id', 'entity_id'] OR summarized_to IS NULL
+    IF filters ?| ARRAY['row_key', 'request_id', 'process_id', 'entity_id'] OR summarized_to IS NULL
        OR coalesce(cardinality(next.last_ids), 0) > (SELECT count(*) FROM audit.event_ranges) / 8 THEN
         EXECUTE 'SELECT count(*) FROM audit.audit_events e WHERE ' || conditions INTO above USING filters, NULL::bigint, NULL::integer, since, until;
         RETURN above;

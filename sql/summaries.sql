@@ -19,7 +19,7 @@ COMMENT ON COLUMN audit.event_ranges.occurred_from IS 'The earliest occurred_at 
 COMMENT ON COLUMN audit.event_ranges.occurred_to IS 'The latest occurred_at in it';
 
 CREATE TYPE audit.summarized AS ENUM
-    ('target', 'session_user_name', 'operation', 'changed_column', 'app_user_id', 'tenant_id', 'category', 'severity', 'action', 'entity_type');
+    ('target', 'session_user_name', 'operation', 'changed_column', 'app_user_id', 'tenant_id', 'session_id', 'category', 'severity', 'action', 'entity_type');
 COMMENT ON TYPE audit.summarized IS 'What is summarised of events: filters of audit.events, under their names';
 
 CREATE TABLE audit.range_values (

@@ -16,10 +16,11 @@ use std::collections::HashMap;
 const FEW: usize = 32;
 
 /// Which texts are summarised, under which filter of `audit.events`.
-const TEXTS: [(&str, usize); 7] = [
+const TEXTS: [(&str, usize); 8] = [
     ("session_user_name", at::SESSION_USER_NAME),
     ("app_user_id", at::APP_USER_ID),
     ("tenant_id", at::TENANT_ID),
+    ("session_id", at::SESSION_ID),
     ("category", at::CATEGORY),
     ("severity", at::SEVERITY),
     ("action", at::ACTION),

@@ -36,7 +36,7 @@ const SUMMARIZE: [&str; 3] = [
 /// Arguments of `audit.events`: each filter by a value that newest events have, then by one of which all events are early ones.
 /// What is early lies in the current month and in the ten before it. A request, its processes and its session are one of
 /// `REQUEST` events.
-const FILTERS: [&str; 33] = [
+const FILTERS: [&str; 34] = [
     "",
     "category => '{view}'",
     "category => '{early}'",
@@ -64,6 +64,7 @@ const FILTERS: [&str; 33] = [
     "tenant_id => 'tenant 1'",
     "tenant_id => 'early'",
     "session_id => 'importing'",
+    "session_id => 'session 1'",
     "changed_column => 'quantity'",
     "changed_column => 'note'",
     "search => 'shown'",
