@@ -97,7 +97,7 @@ const BOUND: i64 = 6_200;
 const ONES_OWN: i64 = 2_048 * 11;
 
 /// What a statement counts, and the rows of the log that it read: by sequential scans, and by index scans.
-fn rows_read(client: &mut Client, sql: &str) -> Result<(i64, i64, i64)> {
+pub fn rows_read(client: &mut Client, sql: &str) -> Result<(i64, i64, i64)> {
     // Not yet sent to the statistics, which happens between transactions alone: what this session read lately.
     let read = |client: &mut Client, column: &str| {
         client.number(&format!(
