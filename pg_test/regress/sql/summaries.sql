@@ -20,7 +20,7 @@ BEGIN
         PERFORM set_config('audit.app_user_id', CASE WHEN i % 5 > 0 THEN 'u' || i / 20 % 4 ELSE '' END, true),
                 set_config('audit.tenant_id', CASE WHEN i % 7 > 1 THEN 't' || i / 30 % 3 ELSE '' END, true),
                 set_config('audit.session_id', CASE WHEN i % 4 > 0 THEN 's' || i / 2 % 20 ELSE 'long' END, true),
-                set_config('audit.request_id', CASE WHEN i % 8 = 0 THEN 'sparse' WHEN i / 30 % 3 = 1 THEN 'dense' WHEN i % 9 > 0 THEN 'r' || i ELSE '' END, true),
+                set_config('audit.request_id', CASE WHEN i IN (10, 90) OR i > 135 THEN 'grown' WHEN i % 8 = 0 THEN 'sparse' WHEN i / 30 % 3 = 1 THEN 'dense' WHEN i % 9 > 0 THEN 'r' || i ELSE '' END, true),
                 set_config('audit.process_id', CASE WHEN i % 11 = 0 OR i > 75 THEN 'late' WHEN i % 13 = 0 OR i < 35 THEN 'early' ELSE 'p' || i / 2 END, true);
         INSERT INTO busy SELECT i * 1000 + n, 0, 'w' FROM generate_series(1, 60 + i % 50) n;
         UPDATE busy SET v = 1 WHERE id BETWEEN i * 1000 AND i * 1000 + i % 40;
@@ -81,9 +81,10 @@ INSERT INTO filters VALUES
     ('tenant_id => ''t2''', 'tenant_id = ''t2'''),
     ('session_id => ''s7''', 'session_id = ''s7'''),
     ('session_id => ''long'', tenant_id => ''t1''', 'session_id = ''long'' AND tenant_id = ''t1'''),
-    -- few times in all ranges, often in some, in no large group, often from a time on, often up to a time, never often
+    -- of large groups and others: in all ranges, in some, from a time on, up to a time, in ranges from before it was large
     ('request_id => ''sparse''', 'request_id = ''sparse'''),
     ('request_id => ''dense''', 'request_id = ''dense'''),
+    ('request_id => ''grown''', 'request_id = ''grown'''),
     ('request_id => ''r100''', 'request_id = ''r100'''),
     ('request_id => ''nosuch''', 'false'),
     ('process_id => ''late''', 'process_id = ''late'''),
@@ -236,6 +237,8 @@ CALL fill(121, 150);
 SELECT audit.seal() > 1000 AS sealed;
 SELECT * FROM wrong(3);
 CALL summarize();
+SELECT count(*) > 2 AS earlier_ranges_too FROM audit.range_values WHERE filter = 'request_id' AND value = 'grown';
+SELECT * FROM wrong(3);
 
 -- removed: a category, a row's values, old months
 SELECT audit.clear('cat1', 'of no use any more') > 0 AS cleared;
