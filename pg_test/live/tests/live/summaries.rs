@@ -293,13 +293,17 @@ fn two_do_not_summarise_the_same() {
 const NEAR: i64 = 4 * 2_048;
 
 #[test]
-fn what_was_captured_or_written_together_is_found_by_ranges() {
+fn what_belongs_together_is_found_by_ranges() {
     own_cluster(BY_HAND, |db| {
         let mut client = db.connect()?;
         attach(&mut client)?;
         let mut slow = db.connect()?;
         slow.run("BEGIN; SELECT now(); INSERT INTO t VALUES (-1, 0)")?;
-        client.run("INSERT INTO t SELECT i, 0 FROM generate_series(1, 40000) i")?;
+        client.run(
+            "SET audit.request_id = 'bulk'; SET audit.process_id = 'worker';
+             INSERT INTO t SELECT i, 0 FROM generate_series(1, 40000) i;
+             RESET audit.request_id; RESET audit.process_id",
+        )?;
         let before = client.one("SELECT clock_timestamp()")?;
         client.run("UPDATE t SET v = 7 WHERE id = 11")?;
         // It began long before, as its first event tells.
@@ -312,7 +316,30 @@ fn what_was_captured_or_written_together_is_found_by_ranges() {
         let xact = client.one(
             "SELECT xact_id FROM audit.audit_events WHERE operation = 'update' AND row_key = '11'",
         )?;
+        let middle = client.one("SELECT event_id FROM audit.audit_events WHERE request_id = 'bulk' ORDER BY event_id OFFSET 20000 LIMIT 1")?;
         for (sql, found, reads) in [
+            (
+                "SELECT count(*) FROM audit.events(request_id => 'bulk')".into(),
+                50,
+                1,
+            ),
+            (
+                format!(
+                    "SELECT count(*) FROM audit.events(process_id => 'worker', before_id => {middle})"
+                ),
+                50,
+                1,
+            ),
+            (
+                "SELECT audit.count_events(request_id => 'bulk')".into(),
+                40_000,
+                1,
+            ),
+            (
+                "SELECT audit.count_events()".into(),
+                client.number("SELECT count(*) FROM audit.audit_events")?,
+                1,
+            ),
             (
                 format!("SELECT count(*) FROM audit.changes_between('{before}', '{after}')"),
                 2,
