@@ -109,7 +109,9 @@ BEGIN
             USING ERRCODE = 'null_value_not_allowed', DETAIL = 'The call does not say which period it is about.',
                   HINT = 'For example audit.changes_between(now() - interval ''1 hour'', now()).';
     END IF;
-    period := format('e.captured_at > %L AND e.captured_at <= %L AND e.occurred_at <= %L', since, until, until)
+    -- A transaction may have begun long before: the summaries tell where that is which was captured then.
+    period := format('e.captured_at > %L AND e.captured_at <= %L AND e.occurred_at <= %L AND ', since, until, until)
+              || audit.ids_condition(ARRAY(SELECT r.last_id FROM audit.event_ranges r WHERE r.captured_to > since AND r.captured_from <= until))
               || CASE WHEN target IS NULL THEN '' ELSE format(' AND e.table_oid = ANY (%L)', oids) END;
     IF net THEN
         RETURN QUERY EXECUTE format($q$

@@ -3,10 +3,12 @@
 -- The query text is put together from the constant fragments below; every value reaches it as a parameter: $1 the filters that are
 -- given, $2 the id before which to look, $3 how many events are missing on the page, $4 and $5 the period.
 -- The primary key leads to a page, or a group's index: what could lead the planner to another one is written as an expression.
+-- What is called often is plpgsql, which keeps its plans.
 
-CREATE FUNCTION audit.event_conditions(filters jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(condition, ' AND '), 'true')
+CREATE FUNCTION audit.event_conditions(filters jsonb, summarized jsonb) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(string_agg(condition, ' AND '), 'true')
     FROM (VALUES
         ('category',          'e.category = ANY (($1 ->> ''category'')::text[])'),
         ('severity',          'e.severity = ANY (($1 ->> ''severity'')::text[])'),
@@ -18,8 +20,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
         ('entity_id',         'e.entity_id = $1 ->> ''entity_id'''),
         ('target',            'e.table_oid::bigint = ($1 ->> ''target'')::bigint'),
         ('row_key',           'e.table_oid = ($1 ->> ''target'')::oid AND e.row_key = $1 ->> ''row_key'''),
-        ('request_id',        'e.request_id = $1 ->> ''request_id'''),
-        ('process_id',        'e.process_id = $1 ->> ''process_id'''),
+        ('request_id',        CASE WHEN summarized ? 'request_id' THEN 'e.request_id || '''' = $1 ->> ''request_id''' ELSE 'e.request_id = $1 ->> ''request_id''' END),
+        ('process_id',        CASE WHEN summarized ? 'process_id' THEN 'e.process_id || '''' = $1 ->> ''process_id''' ELSE 'e.process_id = $1 ->> ''process_id''' END),
         ('tenant_id',         'e.tenant_id = $1 ->> ''tenant_id'''),
         ('session_id',        'e.session_id = $1 ->> ''session_id'''),
         ('changed_column',    '$1 ->> ''changed_column'' = ANY (e.changed_columns)'),
@@ -27,9 +29,10 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
         ('since',             'e.occurred_at >= $4'),
         ('until',             'e.occurred_at < $5')
     ) AS known (filter, condition)
-    WHERE filters ? filter
+    WHERE filters ? filter);
+END
 $$;
-COMMENT ON FUNCTION audit.event_conditions IS 'Part of audit.events: the conditions, as SQL, of the filters that are given; their values stay parameters';
+COMMENT ON FUNCTION audit.event_conditions IS 'Part of audit.events: the conditions, as SQL, of the filters that are given; their values stay parameters. No index serves those of summarised ones';
 
 CREATE FUNCTION audit.event_filters(
     category text[], severity text[], action text[], operation audit.operation[], app_user_id text, session_user_name text,
@@ -65,23 +68,29 @@ $$;
 COMMENT ON FUNCTION audit.event_filters IS 'Part of audit.events: the filters that are given, checked, as one object';
 
 CREATE FUNCTION audit.event_values(filters jsonb) RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(jsonb_object_agg(given.filter,
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_object_agg(given.filter,
         CASE WHEN given.filter IN ('category', 'severity', 'action', 'operation')
              THEN (SELECT coalesce(to_jsonb(array_agg(DISTINCT one)), '[]') FROM unnest((given.value)::text[]) AS one)
              ELSE jsonb_build_array(given.value) END), '{}')
     FROM (SELECT filter, value FROM jsonb_each_text(filters) AS one (filter, value)
           WHERE filter = ANY (enum_range(NULL::audit.summarized)::text[])
+            -- Of a group that is not large no range tells.
+            AND (filter NOT IN ('request_id', 'process_id')
+                 OR (SELECT max(v.last_id) FROM audit.range_values v WHERE v.filter = one.filter::audit.summarized AND v.value = one.value) IS NOT NULL)
           UNION ALL
           -- No other events have what is looked through.
-          SELECT 'operation', '{ddl,event,system}' WHERE filters ? 'search' AND NOT filters ? 'operation') AS given
+          SELECT 'operation', '{ddl,event,system}' WHERE filters ? 'search' AND NOT filters ? 'operation') AS given);
+END
 $$;
 COMMENT ON FUNCTION audit.event_values IS 'Part of audit.events: the filters that are summarised, each with the values of which one must hold';
 
 CREATE FUNCTION audit.leading_filter(given jsonb, upper_id bigint) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET enable_bitmapscan = off SET enable_sort = off AS $$
-    SELECT filter.key
+BEGIN
+    RETURN (SELECT filter.key
     FROM jsonb_each(given) AS filter
     CROSS JOIN LATERAL (
         SELECT count(*) AS ranges, coalesce(sum(v.events), 0) AS events, min(v.last_id) AS lowest
@@ -90,13 +99,14 @@ SET enable_bitmapscan = off SET enable_sort = off AS $$
                             WHERE v.filter = filter.key::audit.summarized AND v.value = g.value AND v.last_id <= upper_id
                             ORDER BY v.last_id DESC LIMIT 100) AS v) AS newest
     ORDER BY newest.events::float8 / (upper_id::float8 + 1 - CASE WHEN newest.ranges < 100 THEN (SELECT min(first_id) FROM audit.event_ranges) ELSE newest.lowest END)
-    LIMIT 1
+    LIMIT 1);
+END
 $$;
 COMMENT ON FUNCTION audit.leading_filter IS 'Part of audit.events: of several filters the one with the fewest events, as far as its newest ranges tell';
 
 CREATE FUNCTION audit.next_ranges(
     given jsonb, trigrams bytea, since timestamptz, until timestamptz, upper_id bigint, before_id bigint, wanted bigint,
-    OUT first_ids bigint[], OUT last_ids bigint[], OUT ids bigint[], OUT occurred_from timestamptz, OUT occurred_to timestamptz, OUT lowest_id bigint)
+    OUT first_ids bigint[], OUT last_ids bigint[], OUT ids bigint[], OUT occurred_from timestamptz, OUT occurred_to timestamptz, OUT lowest_id bigint, OUT is_last boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 -- Few rows from the end of an index, whatever the statistics say.
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off SET jit = off
@@ -136,7 +146,8 @@ BEGIN
     LOOP
         rows_read := rows_read + 1;
         IF part.last_id IS DISTINCT FROM lowest_id THEN
-            EXIT WHEN expected >= wanted;
+            is_last := expected < wanted;
+            EXIT WHEN NOT is_last;
             IF is_whole THEN
                 first_ids := first_ids || range_first;
                 last_ids := last_ids || lowest_id;
@@ -157,6 +168,7 @@ BEGIN
             expected := expected + part.events;
         END IF;
     END LOOP;
+    is_last := rows_read <= wanted AND is_last IS NOT FALSE;
     -- Of the last range there may be more values than were read.
     IF is_whole OR rows_read > wanted THEN
         first_ids := first_ids || range_first;
@@ -166,7 +178,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION audit.next_ranges IS 'Part of audit.events: the next ranges, up to upper_id, that have events with given values, so many that they have as many as are wanted; with trigrams those whose texts may have them: whole ones, and ids of those that have few; lowest_id is the last of them, NULL where there are none';
+COMMENT ON FUNCTION audit.next_ranges IS 'Part of audit.events: the next ranges, up to upper_id, that have events with given values, so many that they have as many as are wanted; with trigrams those whose texts may have them: whole ones, and ids of those that have few; lowest_id is the last of them, NULL where there are none; is_last: none comes below it';
 
 CREATE FUNCTION audit.events(
     category text[] DEFAULT NULL, severity text[] DEFAULT NULL, action text[] DEFAULT NULL, operation audit.operation[] DEFAULT NULL,
@@ -175,7 +187,7 @@ CREATE FUNCTION audit.events(
     tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, changed_column text DEFAULT NULL, search text DEFAULT NULL,
     since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, before_id bigint DEFAULT NULL, page_size integer DEFAULT 50)
 RETURNS SETOF audit.audit_events LANGUAGE plpgsql STABLE ROWS 50 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET jit = off  -- a page is a small part of the log, whatever the statistics say
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan  -- a page is a small part of the log, whatever the statistics say
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -183,8 +195,8 @@ DECLARE
         events.category, events.severity, events.action, events.operation, events.app_user_id, events.session_user_name,
         events.entity_type, events.entity_id, target, events.row_key, events.request_id, events.process_id, events.tenant_id,
         events.session_id, changed_column, search, since, until);
-    conditions CONSTANT text := audit.event_conditions(filters);
     given CONSTANT jsonb := audit.event_values(filters);
+    conditions CONSTANT text := audit.event_conditions(filters, given);
     trigrams CONSTANT bytea := audit.search_trigrams(filters ->> 'search');
     before CONSTANT bigint := coalesce(before_id, 9223372036854775807);
     summarized_to CONSTANT bigint := coalesce((SELECT max(last_id) FROM audit.event_ranges), -9223372036854775808);
@@ -192,6 +204,9 @@ DECLARE
     missing integer := page_size;
     -- Of events with the leading filter the other conditions let few through: ever more are looked at.
     wanted bigint := CASE WHEN (SELECT count(*) > 1 FROM jsonb_object_keys(given)) THEN 4 * page_size ELSE page_size END;
+    -- So many events behind the last range are looked at to know when they occurred.
+    many CONSTANT integer := 5000;
+    tail record;
     next record;
     found bigint;
 BEGIN
@@ -200,7 +215,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', coalesce(page_size::text, 'null')),
                   HINT = 'A page has 1 to 1000 events; COPY (SELECT …) takes all, see docs/activity.md.';
     END IF;
-    IF filters ?| ARRAY['row_key', 'request_id', 'process_id', 'session_id'] THEN
+    IF filters - ARRAY(SELECT jsonb_object_keys(given)) ?| ARRAY['row_key', 'request_id', 'process_id'] THEN
         -- The group's index, then a sort; + 0 keeps the planner off the primary key.
         RETURN QUERY EXECUTE
             'SELECT e.* FROM audit.audit_events e WHERE e.event_id + 0 < $2 AND ' || conditions || ' ORDER BY e.event_id + 0 DESC LIMIT $3'
@@ -216,17 +231,23 @@ BEGIN
         RETURN;
     END IF;
     IF before > summarized_to THEN
-        RETURN QUERY EXECUTE
-            'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND e.event_id > $6 AND ' || conditions || ' ORDER BY e.event_id DESC LIMIT $3'
-            USING filters, before, missing, since, until, summarized_to;
-        GET DIAGNOSTICS found = ROW_COUNT;
-        missing := missing - found;
+        -- Most months have none of them: leaving those out of the query takes longer to plan without saying when they occurred.
+        SELECT count(*) AS events, min(behind.occurred_at) AS occurred_from, max(behind.occurred_at) AS occurred_to INTO tail
+        FROM (SELECT e.occurred_at FROM audit.audit_events e WHERE e.event_id > summarized_to AND e.event_id < before LIMIT many) AS behind;
+        IF tail.events > 0 THEN
+            RETURN QUERY EXECUTE
+                'SELECT e.* FROM audit.audit_events e WHERE e.event_id < $2 AND e.event_id > $6 AND '
+                || CASE WHEN tail.events < many THEN 'e.occurred_at >= $7 AND e.occurred_at <= $8 AND ' ELSE '' END
+                || conditions || ' ORDER BY e.event_id DESC LIMIT $3'
+                USING filters, before, missing, since, until, summarized_to, tail.occurred_from, tail.occurred_to;
+            GET DIAGNOSTICS found = ROW_COUNT;
+            missing := missing - found;
+        END IF;
     ELSE
         upper_id := (SELECT min(last_id) FROM audit.event_ranges WHERE last_id >= before);
     END IF;
     WHILE missing > 0 LOOP
         next := audit.next_ranges(given, trigrams, since, until, upper_id, before, wanted);
-        EXIT WHEN next.lowest_id IS NULL;
         IF next.first_ids IS NOT NULL OR next.ids IS NOT NULL THEN
             RETURN QUERY EXECUTE concat(
                 'SELECT page.* FROM (',
@@ -245,6 +266,7 @@ BEGIN
             GET DIAGNOSTICS found = ROW_COUNT;
             missing := missing - found;
         END IF;
+        EXIT WHEN next.is_last;
         upper_id := next.lowest_id - 1;
         wanted := wanted * 4;
     END LOOP;
@@ -283,14 +305,21 @@ RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS 
 DECLARE
     filters CONSTANT jsonb := audit.event_filters(category, severity, action, operation, app_user_id, session_user_name, entity_type,
         entity_id, target, row_key, request_id, process_id, tenant_id, session_id, changed_column, search, since, until);
-    conditions CONSTANT text := audit.event_conditions(filters);
     given CONSTANT jsonb := audit.event_values(filters);
+    conditions CONSTANT text := audit.event_conditions(filters, given);
     summarized_to CONSTANT bigint := (SELECT max(last_id) FROM audit.event_ranges);
     highest CONSTANT bigint := 9223372036854775807;
     next record;
     above bigint;
     below bigint;
 BEGIN
+    IF filters = '{}' THEN
+        SELECT coalesce(sum(r.events), 0) INTO below FROM audit.event_ranges r WHERE NOT r.is_stale;
+        EXECUTE 'SELECT (SELECT count(*) FROM audit.audit_events e WHERE e.event_id > $1)
+                      + (SELECT count(*) FROM audit.event_ranges r JOIN audit.audit_events e ON e.event_id >= r.first_id AND e.event_id <= r.last_id WHERE r.is_stale)'
+            INTO above USING coalesce(summarized_to, -9223372036854775808);
+        RETURN above + below;
+    END IF;
     IF filters - ARRAY(SELECT jsonb_object_keys(given)) = '{}' AND (SELECT count(*) = 1 FROM jsonb_object_keys(given))
        AND NOT EXISTS (SELECT FROM audit.event_ranges WHERE is_stale) THEN
         -- One filter that is summarised, of whose values an event has no more than one: the summaries have counted.
@@ -303,7 +332,7 @@ BEGIN
     END IF;
     next := audit.next_ranges(given, audit.search_trigrams(filters ->> 'search'), since, until, summarized_to, highest, highest - 1);
     -- A group has an index; and to read most of the log by ranges takes longer than to read it all.
-    IF filters ?| ARRAY['row_key', 'request_id', 'process_id', 'session_id', 'entity_id'] OR summarized_to IS NULL
+    IF filters - ARRAY(SELECT jsonb_object_keys(given)) ?| ARRAY['row_key', 'request_id', 'process_id', 'entity_id'] OR summarized_to IS NULL
        OR coalesce(cardinality(next.last_ids), 0) > (SELECT count(*) FROM audit.event_ranges) / 8 THEN
         EXECUTE 'SELECT count(*) FROM audit.audit_events e WHERE ' || conditions INTO above USING filters, NULL::bigint, NULL::integer, since, until;
         RETURN above;

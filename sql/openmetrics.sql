@@ -18,11 +18,13 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'pg_attest_default_partition_events', 'gauge', '', 'Events of months without a partition.', '{}', count(*)
     FROM audit.audit_events_default
     UNION ALL
-    SELECT 'pg_attest_log_bytes', 'gauge', 'bytes', 'Size of the events with their indexes, and of the tree.', jsonb_build_object('part', part), sum(bytes)
+    SELECT 'pg_attest_log_bytes', 'gauge', 'bytes', 'Size of events, tree and summaries, with their indexes.', jsonb_build_object('part', part), sum(bytes)
     FROM (SELECT 'events', pg_total_relation_size(inhrelid) FROM pg_inherits WHERE inhparent = 'audit.audit_events'::regclass
           UNION ALL
           SELECT 'tree', pg_total_relation_size(unnest(ARRAY['audit.tiles', 'audit.tree_edge', 'audit.checkpoints',
-              'audit.checkpoint_signatures', 'audit.checkpoint_timestamps']::regclass[]))) AS relation (part, bytes)
+              'audit.checkpoint_signatures', 'audit.checkpoint_timestamps']::regclass[]))
+          UNION ALL
+          SELECT 'summaries', pg_total_relation_size(unnest(ARRAY['audit.event_ranges', 'audit.range_values', 'audit.range_texts']::regclass[]))) AS relation (part, bytes)
     GROUP BY part
     UNION ALL
     SELECT 'pg_attest_sealed_events', 'counter', '', 'Leaves in the trees of all epochs.', '{}', coalesce(sum(size), 0)

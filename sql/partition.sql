@@ -5,7 +5,6 @@ CREATE INDEX ON audit.{name} (table_oid, row_key);
 CREATE INDEX ON audit.{name} (table_oid, old_row_key) WHERE old_row_key IS NOT NULL;
 CREATE INDEX ON audit.{name} (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX ON audit.{name} (process_id) WHERE process_id IS NOT NULL;
-CREATE INDEX ON audit.{name} (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX ON audit.{name} (action) WHERE action IS NOT NULL;
 CREATE INDEX ON audit.{name} (entity_id, event_id) WHERE entity_id IS NOT NULL;
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON audit.{name} FOR EACH STATEMENT EXECUTE FUNCTION audit.guard();

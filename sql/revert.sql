@@ -36,7 +36,9 @@ BEGIN
         END IF;
         RETURN format('e.event_id = %s', event_id);
     ELSIF xact_id IS NOT NULL THEN
-        RETURN format('e.xact_id = %L', xact_id) || CASE WHEN target IS NULL THEN '' ELSE
+        RETURN format('e.xact_id = %L AND ', xact_id)
+            || audit.ids_condition(ARRAY(SELECT r.last_id FROM audit.event_ranges r WHERE xact_id BETWEEN r.xact_from AND r.xact_to))
+            || CASE WHEN target IS NULL THEN '' ELSE
             format(' AND e.table_oid = ANY (%L)', ARRAY(SELECT x.table_oid FROM audit.table_eras(target) x)) END;
     END IF;
     -- The row that had the key then, and those that took it since.

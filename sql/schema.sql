@@ -109,7 +109,6 @@ CREATE INDEX audit_events_default_row_idx ON audit.audit_events_default (table_o
 CREATE INDEX audit_events_default_old_row_idx ON audit.audit_events_default (table_oid, old_row_key) WHERE old_row_key IS NOT NULL;
 CREATE INDEX audit_events_default_request_idx ON audit.audit_events_default (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX audit_events_default_process_idx ON audit.audit_events_default (process_id) WHERE process_id IS NOT NULL;
-CREATE INDEX audit_events_default_session_idx ON audit.audit_events_default (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX audit_events_default_action_idx ON audit.audit_events_default (action) WHERE action IS NOT NULL;
 CREATE INDEX audit_events_default_entity_idx ON audit.audit_events_default (entity_id, event_id) WHERE entity_id IS NOT NULL;
 

@@ -38,7 +38,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
            CASE WHEN count(*) > 0 THEN 'SELECT audit.maintain(); moves them' END
     FROM audit.audit_events_default
     UNION ALL
-    SELECT 'events', count(*)::text, true, NULL FROM audit.audit_events
+    SELECT 'events', audit.count_events()::text, true, NULL
     UNION ALL
     SELECT 'unsealed events', events::text, true, NULL FROM audit.unsealed()
     UNION ALL

@@ -66,6 +66,9 @@ pub mod at {
     pub const CHANGED_COLUMNS: usize = 15;
     pub const SESSION_USER_NAME: usize = 16;
     pub const APP_USER_ID: usize = 18;
+    pub const REQUEST_ID: usize = 19;
+    pub const PROCESS_ID: usize = 20;
+    pub const SESSION_ID: usize = 21;
     pub const TENANT_ID: usize = 22;
     pub const ACTION: usize = 26;
     pub const CATEGORY: usize = 27;
@@ -165,9 +168,9 @@ impl LeafMaker {
             session_user_name: text(at::SESSION_USER_NAME).unwrap_or_default(),
             effective_role: text(17).unwrap_or_default(),
             app_user_id: text(18),
-            request_id: text(19),
-            process_id: text(20),
-            session_id: text(21),
+            request_id: text(at::REQUEST_ID),
+            process_id: text(at::PROCESS_ID),
+            session_id: text(at::SESSION_ID),
             tenant_id: text(22),
             reason: text(23),
             application_name: text(24),

@@ -8,6 +8,7 @@
 //! When no more events can come: a checkpoint says that transactions from its `next_xid` on have only ids above its `last_event_id`.
 //! So once all transactions below that `next_xid` have ended, everything up to that `last_event_id` is there.
 
+mod groups;
 mod range;
 mod trigrams;
 
@@ -24,6 +25,7 @@ use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{incarnation, xact};
 use attest_log::hex;
+use groups::Large;
 use pgrx::prelude::*;
 use range::Range;
 use std::cell::Cell;
@@ -142,15 +144,22 @@ fn again(most: i64) -> Result<(i64, i64)> {
 /// Writes ranges, but for those that have no event left; gives how many they are, and how many events they have.
 fn write(ranges: &[Range]) -> Result<(i64, i64)> {
     let _upkeep = Upkeep::new();
+    let large = Large::find(ranges)?;
     let (mut count, mut events) = (0, 0);
     for range in ranges.iter().filter(|range| range.events > 0) {
         query::run(
-            "INSERT INTO audit.event_ranges (last_id, first_id, events, occurred_from, occurred_to) \
+            "INSERT INTO audit.event_ranges (last_id, first_id, events, occurred_from, occurred_to, captured_from, captured_to, xact_from, xact_to) \
              SELECT last_id, first_id, events, \
-                    coalesce('2000-01-01 00:00:00+00'::pg_catalog.timestamptz + occurred_from * interval '1 microsecond', '-infinity'), \
-                    coalesce('2000-01-01 00:00:00+00'::pg_catalog.timestamptz + occurred_to * interval '1 microsecond', 'infinity') \
+                    coalesce(origin + occurred_from * interval '1 microsecond', '-infinity'), \
+                    coalesce(origin + occurred_to * interval '1 microsecond', 'infinity'), \
+                    coalesce(origin + captured_from * interval '1 microsecond', '-infinity'), \
+                    coalesce(origin + captured_to * interval '1 microsecond', 'infinity'), \
+                    xact_from, xact_to \
              FROM pg_catalog.jsonb_to_record($1::pg_catalog.jsonb) \
-                  AS r (last_id pg_catalog.int8, first_id pg_catalog.int8, events pg_catalog.int4, occurred_from pg_catalog.int8, occurred_to pg_catalog.int8)",
+                  AS r (last_id pg_catalog.int8, first_id pg_catalog.int8, events pg_catalog.int4, \
+                        occurred_from pg_catalog.int8, occurred_to pg_catalog.int8, captured_from pg_catalog.int8, captured_to pg_catalog.int8, \
+                        xact_from pg_catalog.xid8, xact_to pg_catalog.xid8), \
+                  (VALUES ('2000-01-01 00:00:00+00'::pg_catalog.timestamptz)) AS o (origin)",
             &[Arg::Text(&range.to_json().to_string())],
         )?;
         query::run(
@@ -160,7 +169,7 @@ fn write(ranges: &[Range]) -> Result<(i64, i64)> {
                      AS v (filter audit.summarized, value pg_catalog.text, events pg_catalog.int4, ids pg_catalog.int8[])",
                 range.last
             ),
-            &[Arg::Text(&range.values_to_json().to_string())],
+            &[Arg::Text(&range.values_to_json(&large).to_string())],
         )?;
         if let Some(trigrams) = &range.trigrams {
             query::run(

@@ -1,5 +1,6 @@
 //! A range of event ids, and which values its events have.
 
+use super::groups::{self, Large};
 use super::trigrams::Trigrams;
 use crate::error::Result;
 use crate::ledger::events::Events;
@@ -16,10 +17,13 @@ use std::collections::HashMap;
 const FEW: usize = 32;
 
 /// Which texts are summarised, under which filter of `audit.events`.
-const TEXTS: [(&str, usize); 7] = [
+const TEXTS: [(&str, usize); 10] = [
     ("session_user_name", at::SESSION_USER_NAME),
     ("app_user_id", at::APP_USER_ID),
     ("tenant_id", at::TENANT_ID),
+    ("session_id", at::SESSION_ID),
+    ("request_id", at::REQUEST_ID),
+    ("process_id", at::PROCESS_ID),
     ("category", at::CATEGORY),
     ("severity", at::SEVERITY),
     ("action", at::ACTION),
@@ -35,6 +39,8 @@ pub struct Range {
     pub events: i64,
     /// Microseconds since 2000-01-01.
     occurred: Option<(i64, i64)>,
+    captured: Option<(i64, i64)>,
+    xacts: Option<(i64, i64)>,
     texts: HashMap<&'static str, HashMap<Vec<u8>, Having>>,
     /// By table, and by the label of the operation.
     oids: HashMap<(&'static str, pg_sys::Oid), Having>,
@@ -48,11 +54,13 @@ struct Having {
     events: usize,
     /// The first ones.
     ids: Vec<i64>,
+    is_sampled: bool,
 }
 
 impl Having {
     fn add(&mut self, event_id: i64) {
         self.events += 1;
+        self.is_sampled |= groups::is_sampled(event_id);
         if self.ids.len() < FEW {
             self.ids.push(event_id);
         }
@@ -87,9 +95,9 @@ impl Range {
 
     fn add(&mut self, row: &Fields<'_>) {
         let event_id = row.int8(at::EVENT_ID).unwrap_or_default();
-        let occurred_at = row.int8(at::OCCURRED_AT).unwrap_or_default();
-        let (from, to) = self.occurred.unwrap_or((occurred_at, occurred_at));
-        self.occurred = Some((from.min(occurred_at), to.max(occurred_at)));
+        widen(&mut self.occurred, row.int8(at::OCCURRED_AT));
+        widen(&mut self.captured, row.int8(at::CAPTURED_AT));
+        widen(&mut self.xacts, row.int8(at::XACT_ID));
         self.events += 1;
         for (filter, column) in TEXTS {
             if let Some(value) = row.bytes(column) {
@@ -126,23 +134,35 @@ impl Range {
 
     /// The range itself, as columns of `audit.event_ranges`; times in microseconds since 2000-01-01, null for infinite ones.
     pub fn to_json(&self) -> Json {
-        let (from, to) = self.occurred.unwrap_or_default();
         let finite = |time: i64| (time != i64::MIN && time != i64::MAX).then_some(time);
-        let (from, to) = (finite(from), finite(to));
+        let occurred = self.occurred.unwrap_or_default();
+        let captured = self.captured.unwrap_or_default();
+        let xacts = self.xacts.unwrap_or_default();
         json!({
             "first_id": self.first,
             "last_id": self.last,
             "events": self.events,
-            "occurred_from": from,
-            "occurred_to": to,
+            "occurred_from": finite(occurred.0),
+            "occurred_to": finite(occurred.1),
+            "captured_from": finite(captured.0),
+            "captured_to": finite(captured.1),
+            "xact_from": xacts.0.cast_unsigned(),
+            "xact_to": xacts.1.cast_unsigned(),
         })
     }
 
+    /// The requests or processes that it has events of, and whether one of these is a sample.
+    pub fn groups(&self, filter: &str) -> impl Iterator<Item = (&[u8], bool)> {
+        let values = self.texts.get(filter).into_iter().flatten();
+        values.map(|(value, having)| (value.as_slice(), having.is_sampled))
+    }
+
     /// Its values, as columns of `audit.range_values`.
-    pub fn values_to_json(&self) -> Json {
+    pub fn values_to_json(&self, large: &Large) -> Json {
         let texts = self.texts.iter().flat_map(|(filter, values)| {
             values
                 .iter()
+                .filter(|(value, _)| large.has(filter, value))
                 .map(|(value, having)| having.to_json(filter, &String::from_utf8_lossy(value)))
         });
         let oids = self.oids.iter().map(|((filter, oid), having)| {
@@ -150,5 +170,13 @@ impl Range {
             having.to_json(filter, &label.unwrap_or_else(|| oid.to_u32().to_string()))
         });
         texts.chain(oids).collect()
+    }
+}
+
+/// Makes a span hold a number.
+fn widen(span: &mut Option<(i64, i64)>, number: Option<i64>) {
+    if let Some(number) = number {
+        let (from, to) = span.unwrap_or((number, number));
+        *span = Some((from.min(number), to.max(number)));
     }
 }

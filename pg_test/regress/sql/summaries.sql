@@ -18,7 +18,10 @@ CREATE PROCEDURE fill(first int, last int) LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN first..last LOOP
         PERFORM set_config('audit.app_user_id', CASE WHEN i % 5 > 0 THEN 'u' || i / 20 % 4 ELSE '' END, true),
-                set_config('audit.tenant_id', CASE WHEN i % 7 > 1 THEN 't' || i / 30 % 3 ELSE '' END, true);
+                set_config('audit.tenant_id', CASE WHEN i % 7 > 1 THEN 't' || i / 30 % 3 ELSE '' END, true),
+                set_config('audit.session_id', CASE WHEN i % 4 > 0 THEN 's' || i / 2 % 20 ELSE 'long' END, true),
+                set_config('audit.request_id', CASE WHEN i IN (10, 90) OR i > 135 THEN 'grown' WHEN i % 8 = 0 THEN 'sparse' WHEN i / 30 % 3 = 1 THEN 'dense' WHEN i % 9 > 0 THEN 'r' || i ELSE '' END, true),
+                set_config('audit.process_id', CASE WHEN i % 11 = 0 OR i > 75 THEN 'late' WHEN i % 13 = 0 OR i < 35 THEN 'early' ELSE 'p' || i / 2 END, true);
         INSERT INTO busy SELECT i * 1000 + n, 0, 'w' FROM generate_series(1, 60 + i % 50) n;
         UPDATE busy SET v = 1 WHERE id BETWEEN i * 1000 AND i * 1000 + i % 40;
         IF i % 10 = 0 THEN DELETE FROM busy WHERE id = i * 1000 + 1; END IF;
@@ -26,6 +29,7 @@ BEGIN
             INSERT INTO rare VALUES (i, i, 0);
             UPDATE rare SET x = 1 WHERE id = i;
         END IF;
+        PERFORM set_config('audit.process_id', 'thin', true);
         PERFORM audit.log_event('act' || (i + n) % 6, 'described ' || i || (ARRAY['', ' 100%', ' a_b', ' \back', ' ÜBERALL'])[1 + i / 20 % 5], 'type' || i % 3, 'id' || n, 'Name ' || i % 9, 'cat' || (i / 40 + n) % 5,
                                 (ARRAY['debug', 'info', 'warning', 'critical'])[1 + i % 4])
         FROM generate_series(1, i % 6) n;
@@ -75,6 +79,26 @@ INSERT INTO filters VALUES
     ('target => ''rare'', changed_column => ''x''', 'table_oid = ''rare''::regclass AND ''x'' = ANY (changed_columns)'),
     ('changed_column => ''v''', '''v'' = ANY (changed_columns)'),
     ('tenant_id => ''t2''', 'tenant_id = ''t2'''),
+    ('session_id => ''s7''', 'session_id = ''s7'''),
+    ('session_id => ''long'', tenant_id => ''t1''', 'session_id = ''long'' AND tenant_id = ''t1'''),
+    -- of large groups and others: in all ranges, in some, from a time on, up to a time, in ranges from before it was large
+    ('request_id => ''sparse''', 'request_id = ''sparse'''),
+    ('request_id => ''dense''', 'request_id = ''dense'''),
+    ('request_id => ''grown''', 'request_id = ''grown'''),
+    ('request_id => ''r100''', 'request_id = ''r100'''),
+    ('request_id => ''nosuch''', 'false'),
+    ('process_id => ''late''', 'process_id = ''late'''),
+    ('process_id => ''early''', 'process_id = ''early'''),
+    ('process_id => ''thin''', 'process_id = ''thin'''),
+    ('process_id => ''p30''', 'process_id = ''p30'''),
+    ('request_id => ''dense'', process_id => ''early''', 'request_id = ''dense'' AND process_id = ''early'''),
+    ('request_id => ''r100'', process_id => ''late''', 'request_id = ''r100'' AND process_id = ''late'''),
+    ('request_id => ''sparse'', app_user_id => ''u2''', 'request_id = ''sparse'' AND app_user_id = ''u2'''),
+    ('process_id => ''late'', operation => ''{delete,event}''', 'process_id = ''late'' AND operation IN (''delete'', ''event'')'),
+    ('request_id => ''sparse'', entity_id => ''id2''', 'request_id = ''sparse'' AND entity_id = ''id2'''),
+    ('request_id => ''dense'', search => ''scribed 4''', 'request_id = ''dense'' AND description ILIKE ''%scribed 4%'''),
+    ('request_id => ''dense'', since => (SELECT at FROM times WHERE n = 40), until => (SELECT at FROM times WHERE n = 80)',
+     'request_id = ''dense'' AND occurred_at >= (SELECT at FROM times WHERE n = 40) AND occurred_at < (SELECT at FROM times WHERE n = 80)'),
     ('operation => ''{delete}''', 'operation = ''delete'''),
     ('operation => ''{ddl,system}''', 'operation IN (''ddl'', ''system'')'),
     ('operation => ''{update,delete}'', app_user_id => ''u1''', 'operation IN (''update'', ''delete'') AND app_user_id = ''u1'''),
@@ -140,6 +164,21 @@ BEGIN
             RETURN NEXT format('DDL between %s and %s', since, until);
         END IF;
     END LOOP;
+    -- A group that any range has a row for has one for each with events of it; a stale range may say too much.
+    RETURN QUERY
+        WITH groups AS (SELECT DISTINCT filter, value FROM audit.range_values WHERE filter IN ('request_id', 'process_id')),
+        truth AS (
+            SELECT r.last_id, g.filter, g.value, array_agg(e.event_id ORDER BY e.event_id) AS ids
+            FROM audit.event_ranges r JOIN audit.audit_events e ON e.event_id BETWEEN r.first_id AND r.last_id
+            JOIN groups g ON g.value = CASE g.filter WHEN 'request_id' THEN e.request_id ELSE e.process_id END WHERE NOT r.is_stale GROUP BY 1, 2, 3)
+        SELECT format('%s %s in range %s', filter, value, last_id)
+        FROM truth t
+        FULL JOIN (SELECT v.* FROM audit.range_values v JOIN audit.event_ranges r USING (last_id)
+                   WHERE v.filter IN ('request_id', 'process_id') AND NOT r.is_stale) v USING (last_id, filter, value)
+        WHERE v.events IS DISTINCT FROM cardinality(t.ids) OR v.ids IS DISTINCT FROM CASE WHEN cardinality(t.ids) <= 32 THEN t.ids END;
+    IF audit.count_events() <> (SELECT count(*) FROM audit.audit_events) THEN
+        RETURN NEXT 'count of all';
+    END IF;
     PERFORM set_config('audit.app_user_id', 'u' || (3 * random())::int, true);
     IF (SELECT array_agg(m.event_id ORDER BY m.event_id) FROM audit.my_activity m)
        IS DISTINCT FROM (SELECT array_agg(e.event_id ORDER BY e.event_id) FROM audit.audit_events e WHERE e.app_user_id = current_setting('audit.app_user_id')) THEN
@@ -188,13 +227,18 @@ SELECT count(*) FROM (
     SELECT r.last_id, 'changed_column', c, count(*), CASE WHEN count(*) <= 32 THEN array_agg(e.event_id ORDER BY e.event_id) END
     FROM audit.event_ranges r JOIN audit.audit_events e ON e.event_id BETWEEN r.first_id AND r.last_id, unnest(e.changed_columns) c GROUP BY 1, 3
     EXCEPT SELECT last_id, filter, value, events, ids FROM audit.range_values) AS missing;
-SELECT filter, count(DISTINCT value) AS values FROM audit.range_values GROUP BY 1 ORDER BY 1;
+SELECT filter, count(DISTINCT value) AS values FROM audit.range_values WHERE filter NOT IN ('request_id', 'process_id') GROUP BY 1 ORDER BY 1;
+-- of requests and processes the large ones alone
+SELECT DISTINCT filter, value FROM audit.range_values WHERE filter IN ('request_id', 'process_id') ORDER BY 1, 2;
+SELECT count(DISTINCT request_id) > 50 AS requests, count(DISTINCT process_id) > 15 AS processes FROM audit.audit_events;
 
 -- more events, on top of the ranges
 CALL fill(121, 150);
 SELECT audit.seal() > 1000 AS sealed;
 SELECT * FROM wrong(3);
 CALL summarize();
+SELECT count(*) > 2 AS earlier_ranges_too FROM audit.range_values WHERE filter = 'request_id' AND value = 'grown';
+SELECT * FROM wrong(3);
 
 -- removed: a category, a row's values, old months
 SELECT audit.clear('cat1', 'of no use any more') > 0 AS cleared;

@@ -34,9 +34,9 @@ const SUMMARIZE: [&str; 3] = [
 ];
 
 /// Arguments of `audit.events`: each filter by a value that newest events have, then by one of which all events are early ones.
-/// What is early lies in the current month and in the ten before it. A request, its processes and its session are one of
-/// `REQUEST` events.
-const FILTERS: [&str; 33] = [
+/// What is early lies in the current month and in the ten before it. One request, with its processes and its session,
+/// has `REQUEST` events, others those of a chapter.
+const FILTERS: [&str; 36] = [
     "",
     "category => '{view}'",
     "category => '{early}'",
@@ -61,9 +61,12 @@ const FILTERS: [&str; 33] = [
     "target => 'busy_1', row_key => '1'",
     "request_id => 'lineage'",
     "process_id => 'lineage 2'",
+    "request_id => 'request 50'",
+    "process_id => 'process 50'",
     "tenant_id => 'tenant 1'",
     "tenant_id => 'early'",
     "session_id => 'importing'",
+    "session_id => 'session 1'",
     "changed_column => 'quantity'",
     "changed_column => 'note'",
     "search => 'shown'",

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::volume::rows_read;
 use anyhow::{Result, ensure};
 use live_tests::database::Database;
 use live_tests::{Sql, own_cluster, wait_until};
@@ -14,7 +15,7 @@ const PRELOADED: &[(&str, &str)] = &[
 ];
 
 /// Arguments of `audit.events`, and the condition that says the same.
-const FILTERS: [(&str, &str); 8] = [
+const FILTERS: [(&str, &str); 12] = [
     ("target => 't', ", "table_oid = 't'::regclass"),
     ("app_user_id => 'u1', ", "app_user_id = 'u1'"),
     (
@@ -28,6 +29,13 @@ const FILTERS: [(&str, &str); 8] = [
         "session_user_name = 'postgres'",
     ),
     ("search => 'told 7', ", "description LIKE 'told 7%'"),
+    ("request_id => 'shared', ", "request_id = 'shared'"),
+    ("request_id => 'w1', ", "request_id = 'w1'"),
+    ("request_id => 'w1 n20', ", "request_id = 'w1 n20'"),
+    (
+        "request_id => 'w2', process_id => 'p3', ",
+        "request_id = 'w2' AND process_id = 'p3'",
+    ),
     ("", "true"),
 ];
 
@@ -74,6 +82,19 @@ fn check(client: &mut Client) -> Result<()> {
             OR v.ids IS DISTINCT FROM CASE WHEN cardinality(t.ids) <= 32 THEN t.ids END",
     )?;
     ensure!(wrong == 0, "{wrong} values of ranges are wrong");
+    let wrong = client.number(
+        "WITH groups AS (SELECT DISTINCT filter, value FROM audit.range_values WHERE filter IN ('request_id', 'process_id')),
+         truth AS (
+             SELECT r.last_id, g.filter, g.value, array_agg(e.event_id ORDER BY e.event_id) AS ids
+             FROM audit.event_ranges r JOIN audit.audit_events e ON e.event_id BETWEEN r.first_id AND r.last_id
+             JOIN groups g ON g.value = CASE g.filter WHEN 'request_id' THEN e.request_id ELSE e.process_id END GROUP BY 1, 2, 3)
+         SELECT count(*)
+         FROM truth t
+         FULL JOIN (SELECT * FROM audit.range_values WHERE filter IN ('request_id', 'process_id')) v USING (last_id, filter, value)
+         WHERE v.events IS DISTINCT FROM cardinality(t.ids)
+            OR v.ids IS DISTINCT FROM CASE WHEN cardinality(t.ids) <= 32 THEN t.ids END",
+    )?;
+    ensure!(wrong == 0, "{wrong} ranges of large groups are wrong");
     let gaps = client.number(
         "SELECT count(*) FROM audit.audit_events e
          WHERE e.event_id <= (SELECT max(last_id) FROM audit.event_ranges)
@@ -102,11 +123,18 @@ fn write(db: &Database, writer: usize, stop: &AtomicBool) -> Result<()> {
         let first = (writer * 1000 + n) * 100;
         let end = if n % 7 == 3 { "ROLLBACK" } else { "COMMIT" };
         session.run(&format!(
-            "BEGIN; SELECT set_config('audit.app_user_id', 'u{}', true);
+            "BEGIN; SELECT set_config('audit.app_user_id', 'u{}', true), set_config('audit.process_id', 'p{}', true),
+                           set_config('audit.request_id', '{}', true);
              INSERT INTO t SELECT {first} + i, 0 FROM generate_series(1, {}) i;
              SAVEPOINT s; UPDATE t SET v = 1 WHERE id BETWEEN {first} AND {first} + {}; {}
              SELECT audit.log_event('a{}', 'told ' || {n}, category => 'c{}'); {end}",
             n / 40 % 5,
+            n / 60 % 5,
+            match n % 10 {
+                0 => format!("w{writer} n{n}"),
+                1 => "shared".into(),
+                _ => format!("w{writer}"),
+            },
             n % 60,
             n % 20,
             if n % 5 == 0 { "ROLLBACK TO s;" } else { "" },
@@ -151,6 +179,10 @@ fn pages_are_right_while_others_write_and_the_worker_summarises() {
             "few ranges"
         );
         check(&mut client)?;
+        ensure!(
+            client.number("SELECT count(DISTINCT value) FROM audit.range_values WHERE filter = 'request_id' AND value IN ('shared', 'w0', 'w1', 'w2')")? == 4,
+            "a large request is not summarised"
+        );
         compare(&mut client)
     });
 }
@@ -254,5 +286,97 @@ fn two_do_not_summarise_the_same() {
             "{made} events summarised, {ranges} in ranges"
         );
         check(&mut client)
+    });
+}
+
+/// So many rows of the log may be read to find what lies in a few ranges of it: these, and what no range covers.
+const NEAR: i64 = 4 * 2_048;
+
+#[test]
+fn what_belongs_together_is_found_by_ranges() {
+    own_cluster(BY_HAND, |db| {
+        let mut client = db.connect()?;
+        attach(&mut client)?;
+        let mut slow = db.connect()?;
+        slow.run("BEGIN; SELECT now(); INSERT INTO t VALUES (-1, 0)")?;
+        client.run(
+            "SET audit.request_id = 'bulk'; SET audit.process_id = 'worker';
+             INSERT INTO t SELECT i, 0 FROM generate_series(1, 40000) i;
+             RESET audit.request_id; RESET audit.process_id",
+        )?;
+        let before = client.one("SELECT clock_timestamp()")?;
+        client.run("UPDATE t SET v = 7 WHERE id = 11")?;
+        // It began long before, as its first event tells.
+        slow.run("UPDATE t SET v = 8 WHERE id = -1; COMMIT")?;
+        let after = client.one("SELECT clock_timestamp()")?;
+        client.run("INSERT INTO t SELECT i, 0 FROM generate_series(40001, 80000) i")?;
+        client.run("SELECT audit.seal()")?;
+        ensure!(client.number("SELECT audit.summarize_events()")? > 75_000);
+        client.run("VACUUM ANALYZE audit.audit_events")?;
+        let xact = client.one(
+            "SELECT xact_id FROM audit.audit_events WHERE operation = 'update' AND row_key = '11'",
+        )?;
+        let middle = client.one("SELECT event_id FROM audit.audit_events WHERE request_id = 'bulk' ORDER BY event_id OFFSET 20000 LIMIT 1")?;
+        for (sql, found, reads) in [
+            (
+                "SELECT count(*) FROM audit.events(request_id => 'bulk')".into(),
+                50,
+                1,
+            ),
+            (
+                format!(
+                    "SELECT count(*) FROM audit.events(process_id => 'worker', before_id => {middle})"
+                ),
+                50,
+                1,
+            ),
+            (
+                "SELECT audit.count_events(request_id => 'bulk')".into(),
+                40_000,
+                1,
+            ),
+            (
+                "SELECT audit.count_events()".into(),
+                client.number("SELECT count(*) FROM audit.audit_events")?,
+                1,
+            ),
+            (
+                format!("SELECT count(*) FROM audit.changes_between('{before}', '{after}')"),
+                2,
+                1,
+            ),
+            (
+                format!(
+                    "SELECT count(*) FROM audit.changes_between('{before}', '{after}', net => false)"
+                ),
+                2,
+                1,
+            ),
+            // Once for rows, once for what no row tells.
+            (
+                format!("SELECT count(*) FROM audit.revert(xact_id => '{xact}')"),
+                1,
+                2,
+            ),
+        ] {
+            let (count, by_seq, by_index) = rows_read(&mut client, &sql)?;
+            ensure!(count == found, "{sql}: {count} rows");
+            ensure!(
+                by_seq == 0 && by_index <= reads * NEAR,
+                "{sql} reads {by_seq} rows by sequential scans and {by_index} by index scans"
+            );
+        }
+        // A day in which nothing was captured, and all of them.
+        ensure!(
+            client
+                .number("SELECT count(*) FROM audit.changes_between('2000-01-01', '2000-01-02')")?
+                == 0
+        );
+        ensure!(
+            client.number(
+                "SELECT count(*) FROM audit.changes_between('-infinity', 'infinity', net => false)"
+            )? > 80_000
+        );
+        Ok(())
     });
 }
