@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 use live_tests::database::Database;
 use live_tests::{Sql, own_cluster, wait_until};
+use postgres::Client;
 
 use crate::no_alarm::dump_and_restore;
 use crate::past::{PER_MONTH, declared_and_gone, with_a_past};
@@ -22,6 +24,24 @@ fn waits(db: &Database) -> Vec<String> {
         .filter(|line| line.contains("on relation"))
         .map(ToOwned::to_owned)
         .collect()
+}
+
+/// The longest time for which a lock of the log that shuts writers out was seen, while `goes_on`.
+fn longest_shut(client: &mut Client, goes_on: impl Fn() -> bool) -> Result<Duration> {
+    let (mut longest, mut since) = (Duration::ZERO, None);
+    while goes_on() {
+        let asked = Instant::now();
+        let shut = client.number(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND relation = 'audit.audit_events'::regclass
+             AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')",
+        )?;
+        if shut == 0 {
+            since = None;
+        } else {
+            longest = longest.max(since.get_or_insert(asked).elapsed());
+        }
+    }
+    Ok(longest)
 }
 
 #[test]
@@ -48,6 +68,8 @@ fn eight_writers_never_wait_for_a_prune() {
                     })
                 })
                 .collect();
+            let watcher = scope
+                .spawn(|| longest_shut(&mut db.connect()?, || writing.load(Ordering::Relaxed) > 0));
             let mut prunes = 0;
             let mut outcome = Ok(());
             while outcome.is_ok() && writing.load(Ordering::Relaxed) > 0 {
@@ -59,6 +81,13 @@ fn eight_writers_never_wait_for_a_prune() {
                 written += writer.join().map_err(|_| anyhow!("a writer panicked"))??;
             }
             ensure!(prunes > 0, "nothing was pruned beside the writers");
+            let shut = watcher
+                .join()
+                .map_err(|_| anyhow!("the watcher panicked"))??;
+            ensure!(
+                shut < Duration::from_secs(1),
+                "the log was shut for {shut:?}"
+            );
             outcome.map(|()| written)
         })?;
         let found = waits(db);
