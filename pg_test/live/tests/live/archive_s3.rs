@@ -145,7 +145,12 @@ fn an_archive_that_was_killed_is_made_whole_by_the_next_run() {
             });
             killed.kill()?;
             ensure!(!killed.wait()?.success(), "it was not killed");
-            reached
+            reached?;
+            // Its session still keeps others from archiving.
+            wait_until("the server to notice", || {
+                let held = db.connect()?.number("SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND datname = current_database()")?;
+                Ok((held == 0).then_some(()))
+            })
         };
 
         // It reads the events while it uploads them.
