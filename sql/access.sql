@@ -16,7 +16,7 @@ DECLARE
             'GRANT EXECUTE ON FUNCTION audit.recent_activity, audit.report_changes, audit.report_reasons, audit.report_privileged, audit.report_ddl, audit.report_access_health, audit.check_period TO %I',
             'GRANT SELECT ON audit.event_ranges, audit.range_values, audit.range_texts TO %I',
             'GRANT EXECUTE ON FUNCTION audit.events, audit.count_events, audit.event_filters, audit.event_conditions, audit.event_values, audit.leading_filter, audit.next_ranges, audit.search_trigrams, audit.has_trigrams, audit.events_between, audit.events_having, audit.ids_condition TO %I',
-            'GRANT SELECT ON audit.retention_policies, audit.holds, audit.archives, audit.log_partitions, audit.cleanups, audit.upkeep_failures TO %I',
+            'GRANT SELECT ON audit.retention_policies, audit.holds, audit.archives, audit.log_partitions, audit.months_to_archive, audit.cleanups, audit.upkeep_failures TO %I',
             'GRANT SELECT ON audit.installation, audit.holds_in_force TO %I',
             'GRANT EXECUTE ON FUNCTION audit.table_now, audit.oid_floor, audit.retention_report(), audit.partition_rows, audit.retention_groups, audit.hold_covers(), audit.row_keys, audit.table_oids TO %I',
             'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass), audit.unsealed(), audit.sealer_state() TO %I',

@@ -78,19 +78,19 @@ COMMENT ON FUNCTION audit.group_has() IS 'The condition under which event e is o
 
 -- By slices of ids, each read by the primary key: a plan that joined before it limits would read all of the partition for each slice.
 CREATE FUNCTION audit.next_events(part regclass, groups jsonb, after_id bigint, row_limit integer)
-RETURNS TABLE (event_id bigint, place integer, held boolean)
+RETURNS TABLE (event_id bigint, place integer, held boolean, occurred_at timestamptz)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY EXECUTE format($query$
         WITH holds AS MATERIALIZED (SELECT * FROM audit.holds_in_force),
         groups AS MATERIALIZED (SELECT * FROM audit.listed_groups($1))
-        SELECT e.event_id, g.place, g.place IS NOT NULL AND EXISTS (SELECT FROM holds h WHERE %s)
+        SELECT e.event_id, g.place, g.place IS NOT NULL AND EXISTS (SELECT FROM holds h WHERE %s), e.occurred_at
         FROM (SELECT * FROM ONLY %s WHERE event_id > $2 ORDER BY event_id LIMIT $3) e
         LEFT JOIN groups g ON %s AND (e.occurred_at, e.event_id) < (g.cut_time, g.cut_id)$query$, audit.hold_covers(), part, audit.group_has())
     USING groups, after_id, row_limit;
 END
 $$;
-COMMENT ON FUNCTION audit.next_events IS 'The next events of a partition by ids, in any order, with the place of their group where they are due, and whether a hold covers them';
+COMMENT ON FUNCTION audit.next_events IS 'The next events of a partition by ids, in any order, with the place of their group where they are due, whether a hold covers them, and their time';
 
 CREATE FUNCTION audit.newest_kept(parts regclass[], groups jsonb, events bigint) RETURNS TABLE (cut_time timestamptz, cut_id bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -79,10 +79,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     UNION ALL
     SELECT 'months to archive before they are due', count(*)::text, count(*) = 0,
            CASE WHEN count(*) > 0 THEN 'attest archive: ' || string_agg(p.name, ', ' ORDER BY p.name) END
-    FROM audit.log_partitions p
-    WHERE p.ends < (SELECT max(cutoff) + interval '30 days' FROM audit.retention_policies WHERE require_archive)
-      AND NOT EXISTS (SELECT FROM audit.archives a WHERE a.partition = p.name)
-      AND EXISTS (SELECT FROM audit.audit_events e WHERE e.occurred_at >= p.starts AND e.occurred_at < p.ends AND e.operation <> 'system')
+    FROM audit.months_to_archive p
     UNION ALL
     SELECT 'failed parts of upkeep', count(*)::text, count(*) = 0,
            CASE WHEN count(*) > 0 THEN 'The server''s log tells why, and the next run tries again: '

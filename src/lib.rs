@@ -118,7 +118,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/status.sql",
     name = "status",
-    requires = ["attach", "prune", "archives", "upkeep", "summaries"]
+    requires = ["attach", "retention_report", "upkeep", "summaries"]
 );
 extension_sql_file!(
     "../sql/metrics.sql",

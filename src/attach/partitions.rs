@@ -161,7 +161,7 @@ fn count_in_default() -> Result<i64> {
 
 /// Behind a lock that we wait for, writers and the sealer wait too: a reader with a long transaction must not hold them up. Whoever
 /// calls has to come again. Until `ActAsSuperuser` ends.
-fn wait_briefly() {
+pub fn wait_briefly() {
     /// Milliseconds.
     const LONGEST: i32 = 2000;
     if !(1..LONGEST).contains(&xact::lock_timeout()) {
@@ -177,12 +177,13 @@ fn maintain() -> TableIterator<'static, (name!(task, &'static str), name!(done, 
     let own = OwnDdl::new();
     wait_briefly();
     or_raise(warn_of_strays());
-    let drained = or_raise(drain());
-    let made = or_raise(ensure());
+    or_raise(upkeep::warn_of_months());
     let pruned = or_raise(upkeep::prune_in_session());
     drop(own);
     let deleted = or_raise(upkeep::clean_up_in_session());
     let summarized = or_raise(summaries::in_session(i64::MAX));
+    // Last: whoever reads the default partition, and the sealer, waits for its lock until the transaction ends.
+    let (drained, made) = or_raise(upkeep::keep_months());
     TableIterator::new([
         ("partitions made", made),
         ("events moved out of the default partition", drained),

@@ -58,6 +58,7 @@ pub mod slot;
 pub mod snapshot;
 pub mod temp_file;
 pub mod text;
+pub mod time;
 pub mod trigger;
 pub mod tuple;
 pub mod tuplestore;

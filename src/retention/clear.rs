@@ -1,7 +1,8 @@
 //! `audit.clear`: a category of application events is emptied.
 
 use super::plan::{Found, Partition, Plan, Policy};
-use super::{exclusively, needed, removal};
+use super::removal::{self, Went};
+use super::{exclusively, locked, needed};
 use crate::act::Act;
 use crate::attach::ddl::OwnDdl;
 use crate::capture::event::EventKind;
@@ -53,23 +54,30 @@ fn remove(partition: &Partition, category: &str, reason: &str, found: &[Found]) 
     let ids: Vec<i64> = found.iter().map(|event| event.event_id).collect();
     let leaves = removal::leaves(&ids)?;
     // What is not sealed yet stays: nobody could tell later that it was there.
-    let ids: Vec<i64> = ids
-        .into_iter()
-        .filter(|id| leaves.contains_key(id))
-        .collect();
-    if ids.is_empty() {
+    let mut went = Went::default();
+    let mut gone = Vec::with_capacity(ids.len());
+    for event in found {
+        if leaves.contains_key(&event.event_id) {
+            went.add(event);
+            gone.push(event.event_id);
+        }
+    }
+    if gone.is_empty() {
         return Ok(0);
     }
+    locked::check(partition, &gone)?;
     let mut said = Map::new();
     said.insert("partition".into(), partition.name.clone().into());
     said.insert("category".into(), category.into());
+    said.insert("oldest".into(), went.oldest().into());
+    said.insert("newest".into(), went.newest().into());
     let act = Act {
         reason: Some(reason),
         ..Act::new(EventKind::System, "clear")
     };
     removal::declare(leaves.into_values().collect(), said, act)?;
-    removal::delete(partition, &ids)?;
-    Ok(i64::try_from(ids.len()).unwrap_or(i64::MAX))
+    removal::delete(partition, &gone)?;
+    Ok(i64::try_from(gone.len()).unwrap_or(i64::MAX))
 }
 
 /// Refuses where a locked policy covers the category: its own, or the default one where it has none.

@@ -256,7 +256,8 @@ impl Plan {
         };
         pgrx::check_for_interrupts!();
         let rows = query::rows(
-            "SELECT event_id, place, held FROM audit.next_events($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, \
+            "SELECT event_id, place, held, pg_catalog.encode(pg_catalog.timestamptz_send(occurred_at), 'hex') \
+             FROM audit.next_events($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb, \
                     $3::pg_catalog.int8, $4::pg_catalog.int4)",
             &[
                 Arg::Text(&partition.oid),
@@ -271,6 +272,7 @@ impl Plan {
                 event_id: text(&row, 0).parse().unwrap_or_default(),
                 group: cell(&row, 1).and_then(|place| place.parse().ok()),
                 held: is(&row, 2),
+                occurred_at: micros(&row, 3),
             })
             .collect();
         found.sort_unstable_by_key(|event| event.event_id);
@@ -288,6 +290,8 @@ pub struct Found {
     /// None: it is not due.
     pub group: Option<usize>,
     pub held: bool,
+    /// Microseconds since 2000-01-01.
+    pub occurred_at: i64,
 }
 
 /// Whether one time, as JSON prints it, is after another one.
@@ -299,7 +303,7 @@ fn later(one: &str, other: &str) -> Result<bool> {
     Ok(rows.first().is_some_and(|row| is(row, 0)))
 }
 
-fn cell(row: &Cells, at: usize) -> Option<String> {
+pub fn cell(row: &Cells, at: usize) -> Option<String> {
     row.get(at).cloned().flatten()
 }
 
@@ -307,6 +311,13 @@ pub fn text(row: &Cells, at: usize) -> String {
     cell(row, at).unwrap_or_default()
 }
 
-fn is(row: &Cells, at: usize) -> bool {
+pub fn is(row: &Cells, at: usize) -> bool {
     row.get(at).and_then(Option::as_deref) == Some("t")
+}
+
+/// A time as microseconds since 2000-01-01: what `timestamptz_send` gives, in hex.
+pub fn micros(row: &Cells, at: usize) -> i64 {
+    u64::from_str_radix(&text(row, at), 16)
+        .unwrap_or_default()
+        .cast_signed()
 }

@@ -99,15 +99,24 @@ pub fn batch() -> Result<(Option<String>, i64, bool)> {
         Some(run) => run,
         None => Run::begin(false)?,
     };
-    let Some(mut step) = run.step()? else {
+    if let Some(partition) = run.emptied.take() {
+        let task = Task::Prune(&partition.name);
+        // In a block, its locks would stay: the next prune finds the empty month.
+        if !xact::in_block() && task.alone(|| drop_if_empty(&partition))?.is_some() {
+            task.succeeded_after(&run.failing)?;
+        }
+        RUN.replace(Some(run));
+        return Ok((Some(partition.name), 0, false));
+    }
+    let Some(step) = run.step()? else {
         return Ok((None, 0, true));
     };
-    let task = Task::Prune(&step.partition.name);
-    let drops = step.ends && !step.failed && step.partition.is_over && !xact::in_block();
-    if drops && task.alone(|| drop_if_empty(&step.partition))?.is_none() {
-        step.failed = true;
+    let is_over = step.partition.is_over && !step.partition.is_default;
+    if step.is_done() && is_over && !xact::in_block() && is_empty(&step.partition)? {
+        run.emptied = Some(step.partition.clone());
+    } else {
+        step.tell(&run.failing)?;
     }
-    step.tell(&run.failing)?;
     RUN.replace(Some(run));
     Ok((Some(step.partition.name), step.pruned.cast_signed(), false))
 }
@@ -123,6 +132,8 @@ struct Run {
     /// The partitions to come, the next one last.
     queue: Vec<Partition>,
     current: Option<Current>,
+    /// An empty month, to be dropped by the next step.
+    emptied: Option<Partition>,
 }
 
 /// A batch, or a partition, is done.
@@ -137,9 +148,14 @@ struct Step {
 }
 
 impl Step {
+    /// Whether the partition is done, and did not fail.
+    fn is_done(&self) -> bool {
+        self.ends && !self.failed
+    }
+
     /// Says that a partition that failed before did not fail this time.
     fn tell(&self, failing: &[String]) -> Result<()> {
-        if self.ends && !self.failed {
+        if self.is_done() {
             Task::Prune(&self.partition.name).succeeded_after(failing)
         } else {
             Ok(())
@@ -160,6 +176,7 @@ impl Run {
             failing: failure::failing(Task::Prune(""))?,
             queue,
             current: None,
+            emptied: None,
         })
     }
 
@@ -259,23 +276,26 @@ impl Run {
     }
 }
 
-/// Drops an empty partition whose time is over, if the log is free at this very moment: that needs the parent's lock, behind which
-/// writers would queue. The transaction ends next.
-fn drop_if_empty(partition: &Partition) -> Result<()> {
-    if partition.is_default {
-        return Ok(());
-    }
+/// Whether a partition has no events.
+fn is_empty(partition: &Partition) -> Result<bool> {
     let name = partition.sql();
     let rest = query::rows(&format!("SELECT FROM ONLY {name} LIMIT 1"), &[])?;
-    if !rest.is_empty() {
-        return Ok(());
-    }
-    let tables = ["audit_events", "audit_events_default", &partition.name];
-    for table in tables {
+    Ok(rest.is_empty())
+}
+
+/// Drops an empty month, if the log is free at this very moment: that needs the parent's lock, behind which writers queue. Hence a
+/// transaction of its own, which takes that lock last, has next to nothing to write, and ends next.
+fn drop_if_empty(partition: &Partition) -> Result<()> {
+    let name = partition.sql();
+    // All are only tried, so that no order of them is a deadlock.
+    for table in [&partition.name, "audit_events_default", "audit_events"] {
         let oid = catalog::audit_relation(table);
         if !oid.is_some_and(|oid| lock_at_once(oid, lock::ACCESS_EXCLUSIVE)) {
             return Ok(());
         }
+    }
+    if !is_empty(partition)? {
+        return Ok(());
     }
     query::run(
         &format!("ALTER TABLE audit.audit_events DETACH PARTITION {name}"),

@@ -1,8 +1,9 @@
 //! One step of a prune: the next batch of a partition's events, or all of a partition that can be emptied.
 
 use super::declaration::{Place, Runs};
+use super::locked;
 use super::plan::{Found, Partition, Plan, Policy};
-use super::removal;
+use super::removal::{self, Went};
 use crate::act::Act;
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState};
@@ -172,7 +173,7 @@ impl Work<'_> {
         let leaves = removal::leaves(&due)?;
         let (mut gone, mut stays) = (Vec::with_capacity(due.len()), Vec::new());
         let mut declared = Vec::with_capacity(due.len());
-        let mut pruned = vec![0u64; current.outcomes.len()];
+        let mut went = vec![Went::default(); current.outcomes.len()];
         for event in found {
             let Some(group) = event.group else {
                 stays.push(event.event_id);
@@ -189,7 +190,7 @@ impl Work<'_> {
                     if !self.dry {
                         outcome.pruned += 1;
                     }
-                    pruned[group] += 1;
+                    went[group].add(event);
                     declared.push(*leaf);
                     gone.push(event.event_id);
                     continue;
@@ -198,7 +199,8 @@ impl Work<'_> {
             stays.push(event.event_id);
         }
         if !self.dry && !declared.is_empty() {
-            self.declare(current, &pruned, declared)?;
+            locked::check(&current.partition, &gone)?;
+            self.declare(current, &went, declared)?;
         }
         Ok((gone, stays))
     }
@@ -207,23 +209,23 @@ impl Work<'_> {
         self.archives.iter().any(|archive| archive.contains(place))
     }
 
-    fn declare(&self, current: &Current, pruned: &[u64], leaves: Vec<(Place, Hash)>) -> Result<()> {
+    fn declare(&self, current: &Current, went: &[Went], leaves: Vec<(Place, Hash)>) -> Result<()> {
         let groups = || {
             current
                 .plan
                 .groups
                 .iter()
-                .zip(pruned)
-                .filter(|(_, count)| **count > 0)
+                .zip(went)
+                .filter(|(_, went)| went.events > 0)
         };
         let events: Json = groups()
-            .map(|(group, count)| {
+            .map(|(group, went)| {
                 json!({
                     "policy": self.policies[group.policy].name,
                     "subject": group.subject,
-                    "events": count,
-                    "oldest": group.oldest,
-                    "newest": group.newest,
+                    "events": went.events,
+                    "oldest": went.oldest(),
+                    "newest": went.newest(),
                 })
             })
             .collect();

@@ -6,12 +6,12 @@ use super::{cleanup, policy, prune};
 use crate::act::Act;
 use crate::attach::ddl::OwnDdl;
 use crate::attach::partitions;
-use crate::attach::registry::first;
+use crate::attach::registry::{all, first};
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::object_lock;
 use crate::pg::role::ActAsSuperuser;
-use crate::pg::worker;
+use crate::pg::{worker, xact};
 use crate::settings;
 use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
 use serde_json::{Map, Value as Json};
@@ -107,13 +107,7 @@ pub fn run_in_worker() {
     if !goes_on {
         return;
     }
-    let (moved, made) = worker::transaction("keeping months ahead", || {
-        let done = or_raise(Task::Months.alone(keep_months));
-        if done.is_some() {
-            or_raise(Task::Months.succeeded());
-        }
-        done.unwrap_or_default()
-    });
+    let (moved, made) = worker::transaction("keeping months ahead", || or_raise(keep_months()));
     let mut pruned = 0;
     loop {
         let (_, count, finished) = worker::transaction("pruning", || {
@@ -141,6 +135,7 @@ pub fn run_in_worker() {
         }
     }
     worker::transaction("ending upkeep", || {
+        or_raise(warn_of_months());
         let mut said = Map::new();
         said.insert("partitions_made".into(), Json::from(made));
         said.insert("events_moved".into(), Json::from(moved));
@@ -150,12 +145,44 @@ pub fn run_in_worker() {
     });
 }
 
-fn keep_months() -> Result<(i64, i64)> {
+/// Drains the default partition and makes the months ahead; returns how many events it moved, and how many months it made.
+pub fn keep_months() -> Result<(i64, i64)> {
+    let done = Task::Months.alone(|| {
+        let _superuser = ActAsSuperuser::new();
+        let _own = OwnDdl::new();
+        partitions::wait_briefly();
+        policy::follow_renames()?;
+        // What this transaction itself wrote into the default partition.
+        xact::command_counter_increment();
+        let moved = partitions::drain()?;
+        Ok((moved, partitions::ensure()?))
+    })?;
+    if done.is_some() {
+        Task::Months.succeeded()?;
+    }
+    Ok(done.unwrap_or_default())
+}
+
+/// Warns of months that have to be archived before they are due.
+pub fn warn_of_months() -> Result<()> {
     let _superuser = ActAsSuperuser::new();
-    let _own = OwnDdl::new();
-    policy::follow_renames()?;
-    let moved = partitions::drain()?;
-    Ok((moved, partitions::ensure()?))
+    let months = all(
+        "SELECT name FROM audit.months_to_archive ORDER BY name",
+        &[],
+    )?;
+    if !months.is_empty() {
+        AttestError::new(
+            SqlState::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "months have to be archived before they can be pruned",
+        )
+        .detail(format!(
+            "They are due within 30 days, or already, under a policy that asks for archives: {}.",
+            months.join(", ")
+        ))
+        .hint("attest archive writes, reads back and records archives.")
+        .warning();
+    }
+    Ok(())
 }
 
 fn record(action: &str, said: Map<String, Json>) -> Result<()> {

@@ -34,6 +34,24 @@ SELECT audit.hold('case', target => 'patient', row_key => 'a', reason => 'court'
 SELECT row_keys FROM audit.holds;
 SELECT audit.erase('patient', 'x', 'article 17');
 SELECT audit.release_hold('case', 'settled');
+-- whatever the hold is of: the table, a time, a request, all of it together
+BEGIN;
+SELECT audit.set_context(request_id => 'r-1');
+UPDATE patient SET name = 'Anna of r-1' WHERE id = 'x';
+COMMIT;
+SELECT audit.seal() > 0 AS sealed;
+SELECT audit.hold('table', target => 'patient', reason => 'court') > 0 AS held;
+SELECT audit.erase('patient', 'x', 'article 17');
+SELECT audit.release_hold('table', 'settled');
+SELECT audit.hold('time', period => tstzrange(now() - interval '1 day', NULL), reason => 'court') > 0 AS held;
+SELECT audit.erase('patient', 'x', 'article 17');
+SELECT audit.release_hold('time', 'settled');
+SELECT audit.hold('request', request_id => 'r-1', reason => 'court') > 0 AS held;
+SELECT audit.erase('patient', 'x', 'article 17');
+SELECT audit.release_hold('request', 'settled');
+SELECT audit.hold('all', target => 'patient', row_key => 'x', request_id => 'r-1', period => tstzrange(now() - interval '1 day', NULL), reason => 'court') > 0 AS held;
+SELECT audit.erase('patient', 'x', 'article 17');
+SELECT audit.release_hold('all', 'settled');
 
 -- what is not sealed yet is sealed first; what this transaction did cannot be
 UPDATE patient SET name = 'Anna once more' WHERE id = 'x';

@@ -83,14 +83,25 @@ SELECT count(*) AS recorded FROM audit.archives;
 -- no lie: what it names, and nothing else, may be pruned
 SELECT audit.set_retention('1 year', require_archive => true);
 SELECT partition, due, not_archived, pruned FROM audit.apply_retention();
+SELECT item, value, ok, hint FROM audit.status() WHERE item LIKE 'months to archive%';
 SELECT manifest(:'january') AS manifest \gset
 SELECT audit.record_archive('file:///a', :'manifest') > 0 AS recorded;
 SELECT uri, partition, first_event_id, last_event_id, epoch, events, root = decode(:'manifest'::jsonb ->> 'root', 'base64') AS root,
        manifest_sha256 = sha256(convert_to(:'manifest', 'UTF8')) AS manifest,
        extract(epoch FROM archived_at) * 1000000 = (:'manifest'::jsonb ->> 'archived_at')::bigint AS archived_at, recorded_by = session_user AS mine FROM audit.archives;
+SELECT item, value, ok, hint FROM audit.status() WHERE item LIKE 'months to archive%';
+-- a hold beats the archive, whoever prunes
+SELECT audit.hold('case', target => 'notes', row_key => '2', reason => 'court') > 0 AS held;
+SELECT partition, due, held, not_archived, pruned FROM audit.apply_retention(false);
+CALL audit.prune();
+SELECT task, done FROM audit.maintain() WHERE task = 'events pruned';
+SELECT row_key FROM audit.audit_events WHERE operation = 'insert' ORDER BY 1;
+SELECT audit.release_hold('case', 'settled');
 SELECT partition, due, not_archived, pruned FROM audit.apply_retention(false);
 -- recorded once more when its events are gone: the leaves are still there
 SELECT audit.record_archive('file:///b', :'manifest') > 0 AS recorded;
+-- the report tells where, and of which time what went is
+SELECT month, subject, events, oldest, newest, archived_in, pruned FROM audit.retention_report() WHERE month < '2016-01-01' ORDER BY month, pruned, oldest;
 
 \c regression
 DROP DATABASE regress_archive;

@@ -22,6 +22,9 @@ SELECT sum(done) > 0 AS drained FROM audit.maintain();
 -- these are not moved to months of their own
 SET audit.restore = on;
 CALL restore(11000, '{2014-01-01,2014-02-01,2015-03-31,2015-04-01,2016-01-01}');
+INSERT INTO audit.audit_events (event_id, occurred_at, captured_at, xact_id, statement_id, backend_pid, operation, salt, session_user_name, effective_role, category, action)
+VALUES (12001, '2013-07-15', '2013-07-15', '3', 0, 1, 'event', gen_random_uuid(), 'old', 'old', 'gone', 'did'),
+       (12002, '2013-08-15', '2013-08-15', '3', 0, 1, 'event', gen_random_uuid(), 'old', 'old', 'gone', 'did');
 RESET audit.restore;
 \getenv inputdir PG_ABS_SRCDIR
 \set reconnect :inputdir '/sql/include/reconnect.sql'
@@ -57,6 +60,11 @@ SELECT audit.set_retention(NULL, category => 'login', max_events => 2), audit.se
 SELECT policy, subject, due FROM audit.apply_retention();
 SELECT audit.drop_retention('notes'), audit.set_retention(NULL, max_events => 1);
 SELECT policy, subject, due FROM audit.apply_retention();
+
+-- what went of the default partition stands under the month of its oldest; what was cleared, too
+SELECT audit.clear('gone', 'tidy');
+SELECT month, subject, oldest, newest, archived_in, pruned, pruned_under FROM audit.retention_report() WHERE pruned > 0 AND month < '2017-01-01' ORDER BY month, subject, oldest;
+SELECT sum(pruned) AS pruned FROM audit.retention_report();
 
 \c regression
 DROP DATABASE regress_newest;

@@ -38,6 +38,10 @@ CREATE TRIGGER who BEFORE DELETE ON sessions FOR EACH ROW EXECUTE FUNCTION who()
 UPDATE sessions SET seen = now() - interval '3 days' WHERE id = 1;
 SELECT * FROM audit.maintain() WHERE task LIKE 'rows%';
 DROP TRIGGER who ON sessions;
+-- more rows than a batch has
+INSERT INTO sessions SELECT 1000 + g, '2001-01-01' FROM generate_series(1, 25000) g;
+SELECT * FROM audit.maintain() WHERE task LIKE 'rows%';
+SELECT array_agg(id ORDER BY id) FROM sessions;
 -- its partitions, too
 CREATE TABLE hits (seen date) PARTITION BY RANGE (seen);
 CREATE TABLE hits_1 PARTITION OF hits FOR VALUES FROM ('2000-01-01') TO ('2010-01-01');

@@ -1,5 +1,5 @@
 //! (p): `attest archive`: how fast a closed month goes to Parquet, verified by reading it back; what it takes there, and what
-//! memory the program takes.
+//! memory the program takes. Then how long the log takes to check and record the archive, without which nothing may be pruned.
 //!
 //! The month's events are those that capture made of an INSERT and an UPDATE of `orders`, again and again under new ids and
 //! with new salts. A row group is smaller than one such turn: nothing compresses for being repeated.
@@ -21,6 +21,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 pub const ARCHIVE: &str = "archive";
+const RECORD: &str = "recording the archive";
 pub const HEAP: &str = "heap";
 pub const PARQUET: &str = "Parquet";
 const DATABASE: &str = "archive";
@@ -71,6 +72,13 @@ pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64)
     ensure!(attest.wait()?.success(), "attest archive failed");
     let micros = started.elapsed().as_secs_f64() * 1e6;
     let megabytes = peak.end();
+    step.progress("recording");
+    let archive = folder.join(&month);
+    let manifest = std::fs::read_to_string(archive.join("manifest.json"))?;
+    let uri = format!("file://{}", archive.display());
+    let started = Instant::now();
+    client.execute("SELECT audit.record_archive($1, $2)", &[&uri, &manifest])?;
+    let recording = started.elapsed().as_secs_f64() * 1e6;
     let case = told(events);
     let mut add = |case: String, unit, value| bench.results.add("p", &case, FULL, unit, value);
     add(
@@ -79,7 +87,12 @@ pub fn run(bench: &mut Bench, step: &mut Step, workshop: &Workshop, events: u64)
         micros / count,
     );
     add(format!("{ARCHIVE}, {case}"), Unit::Megabytes, megabytes);
-    let parquet = std::fs::read_dir(folder.join(&month).join("events"))?
+    add(
+        format!("{RECORD}, {case}"),
+        Unit::MicrosPerEvent,
+        recording / count,
+    );
+    let parquet = std::fs::read_dir(archive.join("events"))?
         .map(|file| Ok(file?.metadata()?.len()))
         .sum::<std::io::Result<u64>>()?;
     for (what, bytes) in [(HEAP, heap.unsigned_abs()), (PARQUET, parquet)] {

@@ -159,6 +159,9 @@ fn ledgers(results: &Results, all: &mut Vec<Target>) {
 
 fn archives(results: &Results, all: &mut Vec<Target>) {
     for case in results.cases("p", Unit::MicrosPerEvent) {
+        if !case.starts_with(archive::ARCHIVE) {
+            continue;
+        }
         let time = results.median("p", case, FULL, Unit::MicrosPerEvent);
         let what = format!("{case}, µs an event, written and read back");
         all.extend(at_most("p", what, 5.0, time));

@@ -144,7 +144,7 @@ fn list(major: u16, purpose: Purpose, origin: Origin) -> Vec<String> {
         }
     }
     if purpose == Purpose::Test {
-        also(&["pgbouncer"]);
+        also(&["pgbouncer", "libfaketime"]);
         if is_root() {
             also(&["sudo"]);
         }

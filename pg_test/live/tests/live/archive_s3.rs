@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use live_tests::{Sql, shared};
+use live_tests::{Sql, shared, wait_until};
 
 use crate::archive::{months, python};
 use crate::attest_cli::Auditor;
@@ -38,6 +38,18 @@ impl S3 {
         Ok(Self { server, port, key })
     }
 
+    /// `attest` with these credentials.
+    fn command(&self, auditor: &Auditor, key: (&str, &str), arguments: &[&str]) -> Result<Command> {
+        let mut command = auditor.command(arguments)?;
+        command
+            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+            .env("AWS_ALLOW_HTTP", "true")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", key.0)
+            .env("AWS_SECRET_ACCESS_KEY", key.1);
+        Ok(command)
+    }
+
     /// Runs `attest` with these credentials; gives its output, whatever becomes of it.
     fn attest(
         &self,
@@ -46,14 +58,7 @@ impl S3 {
         status: i32,
         arguments: &[&str],
     ) -> Result<String> {
-        let output = auditor
-            .command(arguments)?
-            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_ALLOW_HTTP", "true")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", key.0)
-            .env("AWS_SECRET_ACCESS_KEY", key.1)
-            .output()?;
+        let output = self.command(auditor, key, arguments)?.output()?;
         ensure!(
             output.status.code() == Some(status),
             "exit status is not {status}: {output:?}"
@@ -108,6 +113,73 @@ fn an_archive_in_an_object_store_is_written_verified_and_restored() {
         ensure!(said.contains("is no archive"), "{said}");
         let said = run(2, &["archive", "--db", "DB", "s3://me:secret@audit/bank"])?;
         ensure!(said.contains("environment"), "{said}");
+        Ok(())
+    });
+}
+
+/// Killed while it uploads, then between the manifest and the record: there is no archive, then one that the log does not know of. The
+/// next run makes it whole each time.
+#[test]
+fn an_archive_that_was_killed_is_made_whole_by_the_next_run() {
+    shared(|db| {
+        let (auditor, s3) = (Auditor::new(db)?, S3::start(&[])?);
+        let month = months(db, 300_000)?;
+        let key = ("any", "any");
+        let archive = format!("s3://audit/bank/{month}");
+        let arguments = [
+            "archive",
+            "--db",
+            "DB",
+            "s3://audit/bank",
+            "--partition",
+            &month,
+        ];
+        let mut client = db.connect()?;
+        let mut lock = db.connect()?;
+        let recorded = "SELECT count(*) FROM audit.archives";
+        let kill = |until: &mut dyn FnMut() -> Result<bool>| -> Result<()> {
+            let mut command = s3.command(&auditor, key, &arguments)?;
+            let mut killed = command.stdout(Stdio::null()).spawn()?;
+            let reached = wait_until("the archive to be in the middle", || {
+                Ok(until()?.then_some(()))
+            });
+            killed.kill()?;
+            ensure!(!killed.wait()?.success(), "it was not killed");
+            reached?;
+            // Its session still keeps others from archiving.
+            wait_until("the server to notice", || {
+                let held = db.connect()?.number("SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND datname = current_database()")?;
+                Ok((held == 0).then_some(()))
+            })
+        };
+
+        // It reads the events while it uploads them.
+        kill(&mut || {
+            let reading = client.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY (SELECT%audit_events WHERE event_id >=%'")?;
+            Ok(reading > 0)
+        })?;
+        let said = s3.attest(&auditor, key, 2, &["verify", &archive])?;
+        ensure!(said.contains("is no archive"), "{said}");
+        ensure!(client.number(recorded)? == 0, "an archive is recorded");
+
+        // What records takes the lock of whatever says what may be removed: a hold that is being placed keeps it waiting.
+        lock.run("BEGIN; SELECT audit.hold('case', target => 't', reason => 'court')")?;
+        kill(&mut || {
+            let waiting = client.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%record_archive%'")?;
+            Ok(waiting > 0)
+        })?;
+        // Its session waits for the lock still, and would record.
+        wait_until("the killed one's session to end", || {
+            let ended = client.number("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%record_archive%' AND pid <> pg_backend_pid()")?;
+            Ok((ended == 0).then_some(()))
+        })?;
+        lock.run("ROLLBACK")?;
+        s3.attest(&auditor, key, 0, &["verify", &archive])?;
+        ensure!(client.number(recorded)? == 0, "the archive is recorded");
+        s3.attest(&auditor, key, 0, &arguments)?;
+        ensure!(client.number(recorded)? == 1, "the archive is not recorded");
+        let said = s3.attest(&auditor, key, 0, &arguments)?;
+        ensure!(said.contains("already"), "archived again: {said}");
         Ok(())
     });
 }

@@ -13,6 +13,7 @@ mod archive_harm;
 mod archive_queries;
 mod archive_s3;
 mod attest_cli;
+mod clock;
 mod concurrency; // 32, 33
 mod context;
 mod crash; // 36

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 use live_tests::database::Database;
 use live_tests::{Sql, own_cluster, wait_until};
+use postgres::Client;
 
 use crate::no_alarm::dump_and_restore;
 use crate::past::{PER_MONTH, declared_and_gone, with_a_past};
@@ -14,6 +16,8 @@ use crate::past::{PER_MONTH, declared_and_gone, with_a_past};
 const ROUNDS: i64 = 150;
 /// How long a lock may be waited for: on a busy machine whoever holds one may have to wait for a processor.
 const AN_INSTANT: &str = "250ms";
+/// Settings of a cluster whose log tells of waits.
+const WATCHED: &[(&str, &str)] = &[("log_lock_waits", "on"), ("deadlock_timeout", AN_INSTANT)];
 
 /// Waits for locks of relations that the server logged: those longer than `AN_INSTANT`.
 fn waits(db: &Database) -> Vec<String> {
@@ -24,45 +28,77 @@ fn waits(db: &Database) -> Vec<String> {
         .collect()
 }
 
+/// The longest time for which a lock of the log that shuts writers out was seen, while `goes_on`.
+fn longest_shut(client: &mut Client, goes_on: impl Fn() -> bool) -> Result<Duration> {
+    let (mut longest, mut since) = (Duration::ZERO, None);
+    while goes_on() {
+        let asked = Instant::now();
+        let shut = client.number(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND relation = 'audit.audit_events'::regclass
+             AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')",
+        )?;
+        if shut == 0 {
+            since = None;
+        } else {
+            longest = longest.max(since.get_or_insert(asked).elapsed());
+        }
+    }
+    Ok(longest)
+}
+
+/// Does the work again and again while eight sessions write; gives how many events they wrote. Nobody may have waited.
+fn beside_writers(db: &Database, mut work: impl FnMut() -> Result<()>) -> Result<i64> {
+    let writing = AtomicUsize::new(8);
+    let written = thread::scope(|scope| -> Result<i64> {
+        let writers: Vec<_> = (0..8)
+            .map(|n| {
+                let writing = &writing;
+                scope.spawn(move || -> Result<i64> {
+                    let written = db.connect().and_then(|mut client| {
+                        for _ in 0..ROUNDS {
+                            client.run(&format!("INSERT INTO t (v) VALUES ('{n}'); UPDATE t SET v = 'x' WHERE id = currval('t_id_seq')"))?;
+                        }
+                        Ok(2 * ROUNDS)
+                    });
+                    writing.fetch_sub(1, Ordering::Relaxed);
+                    written
+                })
+            })
+            .collect();
+        let watcher = scope
+            .spawn(|| longest_shut(&mut db.connect()?, || writing.load(Ordering::Relaxed) > 0));
+        let mut times = 0;
+        let mut outcome = Ok(());
+        while outcome.is_ok() && writing.load(Ordering::Relaxed) > 0 {
+            outcome = work();
+            times += 1;
+        }
+        let mut written = 0;
+        for writer in writers {
+            written += writer.join().map_err(|_| anyhow!("a writer panicked"))??;
+        }
+        ensure!(times > 0, "nothing was done beside the writers");
+        let shut = watcher
+            .join()
+            .map_err(|_| anyhow!("the watcher panicked"))??;
+        ensure!(
+            shut < Duration::from_secs(1),
+            "the log was shut for {shut:?}"
+        );
+        outcome.map(|()| written)
+    })?;
+    let found = waits(db);
+    ensure!(found.is_empty(), "somebody waited: {found:#?}");
+    Ok(written)
+}
+
 #[test]
 fn eight_writers_never_wait_for_a_prune() {
-    let settings = [("log_lock_waits", "on"), ("deadlock_timeout", AN_INSTANT)];
-    own_cluster(&settings, |db| {
+    own_cluster(WATCHED, |db| {
         let mut client = with_a_past(db)?;
         client.run("SELECT audit.set_retention('7 years')")?;
         client.run("SELECT audit.set_retention(NULL, target => 't', max_events => 100)")?;
-        let writing = AtomicUsize::new(8);
-        let written = thread::scope(|scope| -> Result<i64> {
-            let writers: Vec<_> = (0..8)
-                .map(|n| {
-                    let writing = &writing;
-                    scope.spawn(move || -> Result<i64> {
-                        let written = db.connect().and_then(|mut client| {
-                            for _ in 0..ROUNDS {
-                                client.run(&format!("INSERT INTO t (v) VALUES ('{n}'); UPDATE t SET v = 'x' WHERE id = currval('t_id_seq')"))?;
-                            }
-                            Ok(2 * ROUNDS)
-                        });
-                        writing.fetch_sub(1, Ordering::Relaxed);
-                        written
-                    })
-                })
-                .collect();
-            let mut prunes = 0;
-            let mut outcome = Ok(());
-            while outcome.is_ok() && writing.load(Ordering::Relaxed) > 0 {
-                outcome = client.run("CALL audit.prune()");
-                prunes += 1;
-            }
-            let mut written = 0;
-            for writer in writers {
-                written += writer.join().map_err(|_| anyhow!("a writer panicked"))??;
-            }
-            ensure!(prunes > 0, "nothing was pruned beside the writers");
-            outcome.map(|()| written)
-        })?;
-        let found = waits(db);
-        ensure!(found.is_empty(), "somebody waited: {found:#?}");
+        let written = beside_writers(db, || client.run("CALL audit.prune()"))?;
         // Quiet again: what is left to do is done, and the months go.
         client.run("CALL audit.prune()")?;
         let gone = declared_and_gone(&mut client)?;
@@ -84,6 +120,37 @@ fn eight_writers_never_wait_for_a_prune() {
             late.join().map_err(|_| anyhow!("the writer panicked"))??;
             seen
         })
+    });
+}
+
+#[test]
+fn eight_writers_never_wait_for_an_erasure_or_a_clearing() {
+    own_cluster(WATCHED, |db| {
+        let mut client = with_a_past(db)?;
+        let (mut logged, mut cleared, mut erased) = (0, 0, 0);
+        let written = beside_writers(db, || {
+            client.run("SELECT audit.log_event('visit', category => 'visits')")?;
+            logged += 1;
+            cleared += client.number("SELECT audit.clear('visits', 'tidy')")?;
+            if erased < PER_MONTH {
+                erased += 1;
+                client.run(&format!(
+                    "SELECT audit.erase('t', 'old {erased}', 'article 17')"
+                ))?;
+            }
+            Ok(())
+        })?;
+        client.run("SELECT audit.seal()")?;
+        cleared += client.number("SELECT audit.clear('visits', 'tidy')")?;
+        ensure!(cleared == logged, "{cleared} of {logged} are cleared");
+        let state = client.table("SELECT count(*), count(*) FILTER (WHERE payload_hash IS NOT NULL) FROM audit.audit_events WHERE operation IN ('insert', 'update')")?;
+        // Each month has a row of the key.
+        let expected = format!("{}|{}", 3 * PER_MONTH + written, 3 * erased);
+        ensure!(state == [expected.as_str()], "{state:?}, not {expected}");
+        client.run("SELECT audit.seal()")?;
+        let found = client.table("SELECT check_name, detail FROM audit.verify() WHERE NOT ok")?;
+        ensure!(found.is_empty(), "found: {found:?}");
+        Ok(())
     });
 }
 

@@ -116,6 +116,42 @@ fn a_kill_in_the_middle_of_a_batch_leaves_its_events() {
 }
 
 #[test]
+fn a_kill_in_the_second_batch_leaves_the_first_one_done() {
+    own_cluster(&[], |db| {
+        let mut client = with_a_past(db)?;
+        // Two batches of the present month, and the past.
+        client.run("INSERT INTO t (v) SELECT 'new' FROM generate_series(1, 80000)")?;
+        client.run("SELECT audit.seal()")?;
+        client.run("SELECT audit.set_retention(NULL, target => 't', max_events => 1000)")?;
+        let month = client.one(
+            "SELECT DISTINCT tableoid::regclass::text FROM audit.audit_events WHERE row_key = '70000'",
+        )?;
+        drop(client);
+        kill_in_the_middle(
+            db,
+            "CALL audit.prune()",
+            &format!("SELECT FROM {month} WHERE row_key = '70000' FOR UPDATE"),
+            "wait_event_type = 'Lock'",
+        )?;
+        let mut client = db.connect()?;
+        let events = "SELECT count(*) FROM audit.audit_events WHERE operation = 'insert'";
+        let all = 3 * PER_MONTH + 80_000;
+        let (left, gone) = (client.number(events)?, declared_and_gone(&mut client)?);
+        ensure!(
+            gone > 40_000 && gone < 70_000 && left == all - gone,
+            "{gone} are gone, {left} left of {all}"
+        );
+        client.run("CALL audit.prune()")?;
+        let (left, gone) = (client.number(events)?, declared_and_gone(&mut client)?);
+        ensure!(
+            (left, gone) == (1000, all - 1000),
+            "{gone} are gone, {left} left of {all}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
 fn a_kill_in_the_middle_of_an_erasure_leaves_the_row() {
     own_cluster(&[], |db| {
         let mut client = with_a_past(db)?;
@@ -140,6 +176,9 @@ fn a_kill_in_the_middle_of_an_erasure_leaves_the_row() {
              WHERE sha256('\\x00' || audit.event_leaf(e.event_id)) <> l.leaf_hash",
         )?;
         ensure!(wrong.is_empty(), "leaves changed: {wrong:?}");
+        client.run("SELECT audit.seal()")?;
+        let found = client.table("SELECT check_name, detail FROM audit.verify() WHERE NOT ok")?;
+        ensure!(found.is_empty(), "found: {found:?}");
         Ok(())
     });
 }
