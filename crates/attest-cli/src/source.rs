@@ -72,9 +72,9 @@ pub enum Found<'a> {
     },
 }
 
-/// A row without a leaf.
+/// A row, or a file of events, without a leaf.
 pub struct Stranger {
-    pub event_id: i64,
+    pub event_id: Option<i64>,
     /// None: it is only not sealed yet.
     pub why: Option<String>,
 }
@@ -126,8 +126,11 @@ pub trait Source {
     /// it is of: None for one that is not sealed yet.
     fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()>;
 
-    /// Calls `each` with the events that have no leaf.
-    fn strangers(&mut self, each: &mut dyn FnMut(Stranger)) -> Result<()>;
+    /// Calls `each` with what has no leaf in these epochs (number, leaves).
+    fn strangers(&mut self, epochs: &[(u32, u64)], each: &mut dyn FnMut(Stranger)) -> Result<()>;
+
+    /// More leaves than the source can have of an epoch, by a glance at it: a checkpoint may claim any number.
+    fn most_leaves(&mut self, epoch: u32) -> Result<u64>;
 
     /// What else is to be told of the source.
     fn notes(&self) -> Vec<String>;

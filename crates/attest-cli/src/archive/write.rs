@@ -2,13 +2,14 @@
 //!
 //! Invariant: a folder with a manifest is a whole archive that was verified. One without is none, whatever it holds.
 
-use super::columns::{COLUMNS, Kind, schema};
+use super::columns::{COLUMNS, Kind};
 use super::leaf_set::LeafSet;
 use super::manifest::{
     Epoch, EventFile, MANIFEST, Manifest, Object, checkpoint_path, events_path, tiles_path,
 };
 use super::partitions::{self, Events, Partition};
 use super::row_group::RowGroup;
+use super::schema::schema;
 use super::store::{Store, sha256_hex};
 use super::tiles::{self, Runs};
 use super::upload::Upload;
