@@ -18,7 +18,7 @@ fn key(name: &str, seed: u8, kind: KeyKind) -> Result<SignerKey> {
 }
 
 /// A key file of the server's user.
-fn key_file(db: &Database, key: &SignerKey, mode: u32) -> Result<PathBuf> {
+pub fn key_file(db: &Database, key: &SignerKey, mode: u32) -> Result<PathBuf> {
     let path = db.cluster().dir().join(format!("{}.key", key.name()));
     std::fs::write(&path, key.to_secret_text() + "\n")?;
     scratch::give(&path)?;
