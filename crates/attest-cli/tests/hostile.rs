@@ -39,7 +39,7 @@ fn what_is_no_file_is_as_if_it_were_missing() {
         ("a device", |path| symlink("/dev/zero", path).unwrap()),
         ("a loop", |path| symlink(path, path).unwrap()),
         ("a link to nothing", |path| {
-            symlink("nothing", path).unwrap()
+            symlink("nothing", path).unwrap();
         }),
         ("a folder", |path| fs::create_dir(path).unwrap()),
     ];
