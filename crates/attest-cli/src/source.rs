@@ -9,6 +9,9 @@ use std::ops::Range;
 /// Leaves that are worked on at once, and that a file of events holds: those of a full tile of level 1.
 pub const SEGMENT: u64 = 65_536;
 
+/// Leaves that are looked for whatever there is: what is missing of them is named one by one.
+const FEW: u64 = 256 * SEGMENT;
+
 /// A tree of the log, as its newest checkpoint says.
 #[derive(Debug, Clone)]
 pub struct Epoch {
@@ -131,6 +134,11 @@ pub trait Source {
 
     /// More leaves than the source can have of an epoch, by a glance at it: a checkpoint may claim any number.
     fn most_leaves(&mut self, epoch: u32) -> Result<u64>;
+
+    /// Whether so many leaves of an epoch can be looked at. One line says any number, and each would be looked for.
+    fn can_have(&mut self, epoch: u32, leaves: u64) -> Result<bool> {
+        Ok(leaves <= FEW || leaves <= self.most_leaves(epoch)?)
+    }
 
     /// What else is to be told of the source.
     fn notes(&self) -> Vec<String>;

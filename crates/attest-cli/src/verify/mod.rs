@@ -19,7 +19,7 @@ pub use report::{EpochReport, Finding, Report, Signed};
 pub use segment::bare;
 
 use crate::progress::Progress;
-use crate::source::{Epoch, SEGMENT, Source};
+use crate::source::{Epoch, Source};
 use anyhow::Result;
 use attest_log::checkpoint::Checkpoint;
 use attest_log::epoch::EpochEnd;
@@ -39,9 +39,6 @@ pub struct Options {
     pub origin: Option<String>,
     pub threads: usize,
 }
-
-/// Leaves that are looked for whatever there is: what is missing of them is named one by one.
-const FEW: u64 = 256 * SEGMENT;
 
 /// Verifies all of a log.
 pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
@@ -169,7 +166,7 @@ fn read<S: Source>(source: &mut S, epochs: Vec<Result<Epoch, (u32, String)>>) ->
             Err((number, why)) => (number, Err(why)),
         };
         let read = match read {
-            Ok((_, head)) if head.size() > FEW && head.size() > source.most_leaves(number)? => {
+            Ok((_, head)) if !source.can_have(number, head.size())? => {
                 let size = head.size();
                 Err(format!(
                     "the newest checkpoint is of {size} leaves, of which most are not there: nothing of this epoch was verified"
