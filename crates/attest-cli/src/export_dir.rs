@@ -1,17 +1,16 @@
 //! An export as a source: files, which are checked and never trusted.
 
+use crate::checkpoint_lines::{Checkpoints, Lines};
 use crate::layout;
 use crate::source::{
-    EachDeclaring, Epoch, Found, Line, Reader, SEGMENT, Sealed, Source, Stranger, Timestamp,
+    EachDeclaring, Epoch, Found, Line, Reader, SEGMENT, Source, Stranger, Timestamp,
 };
 use anyhow::{Context, Result, bail};
 use attest_log::Hash;
 use attest_log::json_line::LineReader;
 use attest_log::tile::{self, Tile};
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-use serde::Deserialize;
-use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -76,12 +75,13 @@ impl Source for ExportDir {
     }
 
     fn checkpoints(&mut self, epoch: u32) -> Result<impl Iterator<Item = Result<Line>>> {
-        Ok(Checkpoints {
-            lines: Lines::open(self.epoch(epoch).join(layout::CHECKPOINTS))?,
-            signatures: Lines::open(self.epoch(epoch).join(layout::SIGNATURES))?,
-            next: None,
-            held: None,
-        })
+        let [lines, signatures] = [layout::CHECKPOINTS, layout::SIGNATURES].map(|name| {
+            let path = self.epoch(epoch).join(name);
+            let name = path.display().to_string();
+            let file = layout::open(&path).with_context(|| format!("cannot read {name}"))?;
+            anyhow::Ok(Lines::new(name, file.map(BufReader::new)))
+        });
+        Ok(Checkpoints::new(lines?, signatures?))
     }
 
     fn timestamps(&mut self, epoch: u32) -> Result<Vec<Timestamp>> {
@@ -93,7 +93,8 @@ impl Source for ExportDir {
     fn answer(&mut self, epoch: u32, timestamp: &Timestamp) -> Result<Vec<u8>> {
         let folder = self.epoch(epoch).join(layout::TIMESTAMPS);
         let path = folder.join(&timestamp.name);
-        std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+        // What is no file is no answer.
+        Ok(bytes(&path)?.unwrap_or_default())
     }
 
     fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()> {
@@ -104,10 +105,8 @@ impl Source for ExportDir {
             for segment in 0..size.div_ceil(SEGMENT) {
                 let path = self.epoch(*epoch).join(layout::events(segment));
                 let about = || format!("cannot read {}", path.display());
-                let file = match File::open(&path) {
-                    Ok(file) => file,
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error).with_context(about),
+                let Some(file) = layout::open(&path).with_context(about)? else {
+                    continue;
                 };
                 let mut file = BufReader::with_capacity(1 << 18, file);
                 loop {
@@ -129,8 +128,32 @@ impl Source for ExportDir {
         Ok(())
     }
 
-    fn strangers(&mut self, _: &mut dyn FnMut(Stranger)) -> Result<()> {
+    /// Files of events that are of no leaf: who reads all files of the folder would take them for the log's.
+    fn strangers(&mut self, epochs: &[(u32, u64)], each: &mut dyn FnMut(Stranger)) -> Result<()> {
+        for (epoch, size) in epochs {
+            let folder = self.epoch(*epoch);
+            if folder.join(layout::UNFINISHED).exists() {
+                continue;
+            }
+            let known: HashSet<PathBuf> = (0..size.div_ceil(SEGMENT))
+                .map(|segment| folder.join(layout::events(segment)))
+                .collect();
+            for path in layout::event_files(folder)? {
+                if !known.contains(&path) {
+                    let why = format!("{}: the tree has no leaves for this file", path.display());
+                    each(Stranger {
+                        event_id: None,
+                        why: Some(why),
+                    });
+                }
+            }
+        }
         Ok(())
+    }
+
+    fn most_leaves(&mut self, epoch: u32) -> Result<u64> {
+        let files = layout::event_files(self.epoch(epoch))?.len() as u64;
+        Ok(files.saturating_mul(2 * SEGMENT))
     }
 
     fn notes(&self) -> Vec<String> {
@@ -178,10 +201,8 @@ impl Reader for DirReader {
     fn events(&mut self, leaves: Range<u64>, each: &mut dyn FnMut(Found<'_>)) -> Result<()> {
         let path = self.epoch.join(layout::events(leaves.start / SEGMENT));
         let about = || format!("cannot read {}", path.display());
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error).with_context(about),
+        let Some(file) = layout::open(&path).with_context(about)? else {
+            return Ok(());
         };
         let unfinished = self.epoch.join(layout::UNFINISHED).exists();
         let mut file = BufReader::with_capacity(1 << 18, file);
@@ -222,156 +243,11 @@ impl Reader for DirReader {
 
 /// A file's bytes; None where there is no file.
 fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
-}
-
-/// A JSON Lines file, or none.
-struct Lines {
-    path: PathBuf,
-    file: Option<BufReader<File>>,
-    line: String,
-    number: u64,
-}
-
-impl Lines {
-    fn open(path: PathBuf) -> Result<Self> {
-        let file = match File::open(&path) {
-            Ok(file) => Some(BufReader::new(file)),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
-            }
-        };
-        Ok(Self {
-            path,
-            file,
-            line: String::new(),
-            number: 0,
-        })
-    }
-
-    /// The next line's object, or why it is none.
-    fn next<'a, T: Deserialize<'a>>(&'a mut self) -> Result<Option<Result<T, String>>> {
-        let Some(file) = &mut self.file else {
-            return Ok(None);
-        };
-        self.line.clear();
-        self.number += 1;
-        let read = match file.read_line(&mut self.line) {
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                Err("it is not UTF-8".to_owned())
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", self.path.display()));
-            }
-            Ok(0) => return Ok(None),
-            Ok(_) => serde_json::from_str(&self.line).map_err(|error| error.to_string()),
-        };
-        Ok(Some(read.map_err(|why| {
-            format!("{}, line {}: {why}", self.path.display(), self.number)
-        })))
-    }
-}
-
-#[derive(Deserialize)]
-struct CheckpointLine<'a> {
-    tree_size: u64,
-    sealed_at: i64,
-    horizon: &'a str,
-    root: &'a str,
-    chain: &'a str,
-}
-
-#[derive(Deserialize)]
-struct SignatureLine {
-    tree_size: u64,
-    line: String,
-}
-
-/// Checkpoints and their signatures, both by ascending size.
-struct Checkpoints {
-    lines: Lines,
-    signatures: Lines,
-    /// A signature that is of a later checkpoint.
-    next: Option<SignatureLine>,
-    /// A checkpoint before which something else had to be told.
-    held: Option<Sealed>,
-}
-
-impl Checkpoints {
-    fn sealed(&mut self) -> Result<Option<Result<Sealed, String>>> {
-        if let Some(held) = self.held.take() {
-            return Ok(Some(Ok(held)));
-        }
-        let hash = |text: &str| {
-            BASE64_STANDARD
-                .decode(text)
-                .ok()
-                .and_then(|bytes| Hash::try_from(bytes).ok())
-        };
-        let Some(line) = self.lines.next::<CheckpointLine<'_>>()? else {
-            return Ok(None);
-        };
-        Ok(Some(line.and_then(|line| {
-            let hashes = hash(line.root)
-                .zip(hash(line.chain))
-                .zip(hash(line.horizon));
-            let ((root, chain), horizon) =
-                hashes.ok_or("horizon, root or chain is not the base64 of a hash")?;
-            Ok(Sealed {
-                tree_size: line.tree_size,
-                time: line.sealed_at,
-                horizon,
-                root,
-                chain,
-                signatures: Vec::new(),
-            })
-        })))
-    }
-
-    fn line(&mut self) -> Result<Option<Line>> {
-        let mut sealed = match self.sealed()? {
-            Some(Ok(sealed)) => Some(sealed),
-            Some(Err(why)) => return Ok(Some(Line::Broken(why))),
-            None => None,
-        };
-        loop {
-            let next = match self.next.take() {
-                Some(next) => Some(Ok(next)),
-                None => self.signatures.next::<SignatureLine>()?,
-            };
-            match (next, &mut sealed) {
-                (Some(Ok(next)), Some(sealed)) if next.tree_size == sealed.tree_size => {
-                    sealed.signatures.push(next.line);
-                }
-                (Some(Ok(next)), Some(sealed)) if next.tree_size > sealed.tree_size => {
-                    self.next = Some(next);
-                    break;
-                }
-                (None, _) => break,
-                (Some(told), _) => {
-                    self.held = sealed;
-                    return Ok(Some(match told {
-                        Ok(next) => Line::Stray(next.tree_size),
-                        Err(why) => Line::Broken(why),
-                    }));
-                }
-            }
-        }
-        Ok(sealed.map(Line::Checkpoint))
-    }
-}
-
-impl Iterator for Checkpoints {
-    type Item = Result<Line>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.line().transpose()
-    }
+    let about = || format!("cannot read {}", path.display());
+    let Some(mut file) = layout::open(path).with_context(about)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).with_context(about)?;
+    Ok(Some(bytes))
 }

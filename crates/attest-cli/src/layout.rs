@@ -3,7 +3,11 @@
 use crate::source::Timestamp;
 use anyhow::{Context, Result};
 use attest_log::tile::Tile;
-use std::io::{ErrorKind, Write};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The newest checkpoint's note. Written last: what an export says is what this covers.
@@ -29,16 +33,59 @@ pub fn events(segment: u64) -> String {
     format!("events/{}.jsonl", place.trim_start_matches("tile/0/"))
 }
 
+/// Opens a file; None where there is none, or something else: a pipe or a device might never end.
+pub fn open(path: &Path) -> std::io::Result<Option<File>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = File::options().read(true).custom_flags(flags).open(path);
+    match opened {
+        Ok(file) => Ok(file.metadata()?.is_file().then_some(file)),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// The files of events in an epoch's folder, whatever they are called.
+pub fn event_files(epoch: &Path) -> Result<Vec<PathBuf>> {
+    let (mut files, mut folders) = (Vec::new(), vec![epoch.join("events")]);
+    while let Some(folder) = folders.pop() {
+        for entry in entries(&folder)? {
+            let kind = entry.file_type();
+            let path = entry.path();
+            if kind.is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "jsonl") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What is in a folder; nothing where there is none.
+fn entries(folder: &Path) -> Result<Vec<std::fs::DirEntry>> {
+    let about = || format!("cannot read {}", folder.display());
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.collect::<Result<_, _>>().with_context(about),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Vec::new()),
+            _ => Err(error).with_context(about),
+        },
+    }
+}
+
 /// The folders of an export's epochs, in order.
 pub fn epochs(folder: &Path) -> Result<Vec<(u32, PathBuf)>> {
     let about = || format!("cannot read {}", folder.display());
     let mut epochs = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(about)? {
         let entry = entry.with_context(about)?;
-        let number = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.parse().ok());
+        // Not `01`: an epoch has one name.
+        let number = number.filter(|number: &u32| name == number.to_string().as_str());
         if let Some(number) = number.filter(|_| entry.path().is_dir()) {
             epochs.push((number, entry.path()));
         }
@@ -55,14 +102,9 @@ pub fn timestamp(tree_size: i64, sha256: &str) -> String {
 /// The RFC 3161 answers in an epoch's folder; none where it has no folder of them.
 pub fn timestamps(epoch: &Path) -> Result<Vec<Timestamp>> {
     let folder = epoch.join(TIMESTAMPS);
-    let about = || format!("cannot read {}", folder.display());
-    let entries = match std::fs::read_dir(&folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(about)?,
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let name = entry.with_context(about)?.file_name();
+    for entry in entries(&folder)? {
+        let name = entry.file_name();
         // A name that is not UTF-8 is not one that an export gives.
         let is_answer = Path::new(&name)
             .extension()

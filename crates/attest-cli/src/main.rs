@@ -2,6 +2,7 @@
 
 mod archive;
 mod args;
+mod checkpoint_lines;
 mod db;
 mod export;
 mod export_dir;
@@ -9,6 +10,7 @@ mod keys;
 mod layout;
 mod progress;
 mod report;
+mod shown;
 mod source;
 mod time;
 mod timestamp;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         Command::Report(options) => options.run(),
     };
     let outcome = result.unwrap_or_else(|error| {
-        eprintln!("attest: {error:#}");
+        eprintln!("attest: {}", shown::Shown(&format!("{error:#}")));
         Outcome::Failed
     });
     ExitCode::from(outcome as u8)

@@ -9,6 +9,9 @@ use std::ops::Range;
 /// Leaves that are worked on at once, and that a file of events holds: those of a full tile of level 1.
 pub const SEGMENT: u64 = 65_536;
 
+/// Leaves that are looked for whatever there is: what is missing of them is named one by one.
+const FEW: u64 = 256 * SEGMENT;
+
 /// A tree of the log, as its newest checkpoint says.
 #[derive(Debug, Clone)]
 pub struct Epoch {
@@ -72,9 +75,9 @@ pub enum Found<'a> {
     },
 }
 
-/// A row without a leaf.
+/// A row, or a file of events, without a leaf.
 pub struct Stranger {
-    pub event_id: i64,
+    pub event_id: Option<i64>,
     /// None: it is only not sealed yet.
     pub why: Option<String>,
 }
@@ -126,8 +129,16 @@ pub trait Source {
     /// it is of: None for one that is not sealed yet.
     fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()>;
 
-    /// Calls `each` with the events that have no leaf.
-    fn strangers(&mut self, each: &mut dyn FnMut(Stranger)) -> Result<()>;
+    /// Calls `each` with what has no leaf in these epochs (number, leaves).
+    fn strangers(&mut self, epochs: &[(u32, u64)], each: &mut dyn FnMut(Stranger)) -> Result<()>;
+
+    /// More leaves than the source can have of an epoch, by a glance at it: a checkpoint may claim any number.
+    fn most_leaves(&mut self, epoch: u32) -> Result<u64>;
+
+    /// Whether so many leaves of an epoch can be looked at. One line says any number, and each would be looked for.
+    fn can_have(&mut self, epoch: u32, leaves: u64) -> Result<bool> {
+        Ok(leaves <= FEW || leaves <= self.most_leaves(epoch)?)
+    }
 
     /// What else is to be told of the source.
     fn notes(&self) -> Vec<String>;

@@ -164,6 +164,12 @@ fn altered_and_missing_tiles_are_named_and_their_events_are_good() {
     assert_eq!(export.findings(&[]), ["altered tile 300 601"]);
 
     let export = small();
+    let mut bundle = fs::read(export.path("1/tile/entries/001")).unwrap();
+    bundle.push(0);
+    export.put("1/tile/entries/001", &bundle);
+    assert_eq!(export.findings(&[]), ["altered tile 256 -"]);
+
+    let export = small();
     export.put("1/tile/entries/001", b"short");
     assert!(
         export

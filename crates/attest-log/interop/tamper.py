@@ -80,6 +80,7 @@ CASES = [
     ("1", event(lambda e: None, 5), "the event of leaf 5 is missing"),
     ("1", event(lambda e: None, -1), "is missing"),
     ("1", swap, "out of place"),
+    ("1", lambda folder: (folder / "events/001.jsonl").write_text("{}\n"), "has events of no leaf"),
     ("1", flip("tile/0/000", 33), "tile 0/0 is not that of the tree"),
     ("1", flip("tile/entries/000", 100), "do not make up the checkpoint's root"),
     ("1", flip("checkpoint.signature", 0), None),

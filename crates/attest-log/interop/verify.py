@@ -329,6 +329,10 @@ class Epoch:
                 self.first = self.first or event
                 self.check_event(event, index)
         self.missing += range(expected, self.size)
+        known = {self.folder / "events" / (place(n, 256) + ".jsonl") for n in range(-(-self.size // 65536))}
+        if not (self.folder / "unfinished").exists():
+            for path in sorted(set((self.folder / "events").rglob("*.jsonl")) - known):
+                self.find(f"{path.name} has events of no leaf")
 
     def check_event(self, event, index):
         name = f"event {event.get('event_id')} (leaf {index})"

@@ -18,7 +18,7 @@
 //! | `PG_ATTEST_FAKETIME` | path of libfaketime; default `/usr/lib/*/faketime/libfaketime.so.1` |
 //! | `PG_ATTEST_INFLUXD`, `PG_ATTEST_EXPORTER`, `PG_ATTEST_CHROMIUM` | of `tests/readers`: programs; default: where Debian has them |
 //! | `PG_ATTEST_MERMAID` | of `tests/readers`: Mermaid as one script, `dist/mermaid.min.js` of its npm package |
-//! | `PG_ATTEST_PYTHON` | a Python with the packages of `python/requirements.txt`, for `tests/readers` those of `python/readers.txt` |
+//! | `PG_ATTEST_PYTHON` | a Python with the packages of `python/requirements.txt` and `crates/attest-log/interop/requirements.txt`, for `tests/readers` those of `python/readers.txt` |
 //! | `PG_ATTEST_WITHOUT` | comma list of what this machine lacks and tests may leave out: `plperl`, `hstore`, `pgbouncer`, `faketime`, `influxdb`, `prometheus`, `chromium` |
 //! | `PG_ATTEST_PROPTEST_CASES`, `PG_ATTEST_PROPTEST_SEED` | see `tests/property` |
 

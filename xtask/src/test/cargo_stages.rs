@@ -1,7 +1,7 @@
 //! The stages that are cargo commands.
 
 use super::count::{self, Count};
-use super::{mermaid, python};
+use super::{interop, mermaid, python};
 use crate::setup::{self, Workshop};
 use crate::{cluster, interrupt, run, ui};
 use anyhow::{Result, bail};
@@ -11,8 +11,11 @@ use std::process::Command;
 /// How much of a failed test run is shown.
 const TAIL: usize = 150;
 
-/// What the live tests need of Python: DuckDB, and a stand-in for S3.
-const LIVE: &str = "pg_test/live/python/requirements.txt";
+/// What the live tests need of Python: DuckDB, and a stand-in for S3; beside them those who judge the log.
+const LIVE: [&str; 2] = [
+    "pg_test/live/python/requirements.txt",
+    interop::REQUIREMENTS,
+];
 /// What the readers need of Python: Prometheus' parser, and npm.
 const READERS: &str = "pg_test/live/python/readers.txt";
 
@@ -73,7 +76,7 @@ pub fn install(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
 
 /// The live tests start clusters of their own, of the private PostgreSQL and as the server's user. They run `attest` too.
 pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
-    let python = python::environment(workshop, step, "live", LIVE)?;
+    let python = python::environment(workshop, step, "live", &LIVE)?;
     let targets = ["--lib", "--test", "live", "--test", "property"];
     let tools = [("PG_ATTEST_PYTHON", &*python)];
     live_tests(workshop, step, "live", &targets, &tools, filters)
@@ -82,7 +85,7 @@ pub fn live(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Res
 /// Live tests whose judges are programs of others.
 pub fn readers(workshop: &Workshop, step: &mut ui::Step, filters: &[String]) -> Result<Count> {
     setup::ensure_readers()?;
-    let python = python::environment(workshop, step, "readers", READERS)?;
+    let python = python::environment(workshop, step, "readers", &[READERS])?;
     let mermaid = mermaid::library(workshop, step, &python)?;
     let targets = ["--test", "readers"];
     let tools = [

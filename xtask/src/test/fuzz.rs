@@ -1,4 +1,5 @@
-//! The stage fuzz: every target of `crates/attest-log/fuzz` for a bounded time, coverage-guided (libFuzzer).
+//! The stage fuzz: every target of `crates/attest-log/fuzz` for a bounded time, coverage-guided (libFuzzer): the parsers of
+//! `attest-log`, and those of `attest`.
 //!
 //! Plain cargo with the flags that cargo-fuzz sets, less the sanitizer, which needs a nightly toolchain and has little to
 //! say to code without `unsafe`. `cargo fuzz run --sanitizer none TARGET` in `crates/attest-log` works as well.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const FOLDER: &str = "crates/attest-log/interop";
-const REQUIREMENTS: &str = "crates/attest-log/interop/requirements.txt";
+pub const REQUIREMENTS: &str = "crates/attest-log/interop/requirements.txt";
 /// Leaves of the log that is judged: enough for tiles of level 2.
 const LEAVES: &str = "70000";
 /// Leaves of the log that is tampered with, once a case.
@@ -25,7 +25,7 @@ struct Check {
 
 pub fn run(workshop: &Workshop, step: &mut ui::Step) -> Result<Count> {
     let log = |name: &str| workshop.layout.log(&format!("interop-{name}"));
-    let python = environment(workshop, step, "interop", REQUIREMENTS)?;
+    let python = environment(workshop, step, "interop", &[REQUIREMENTS])?;
     let [large, small] =
         ["large", "small"].map(|name| workshop.layout.target.join("interop").join(name));
     for (folder, leaves) in [(&large, LEAVES), (&small, FEW_LEAVES)] {

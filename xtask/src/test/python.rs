@@ -6,18 +6,22 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A virtual environment with exactly the packages of a requirements file of the project; gives its Python.
+/// A virtual environment with exactly the packages of these requirements files of the project; gives its Python.
 pub fn environment(
     workshop: &Workshop,
     step: &mut ui::Step,
     name: &str,
-    requirements: &str,
+    requirements: &[&str],
 ) -> Result<PathBuf> {
     setup::ensure_python()?;
     let place = workshop.layout.tools().join(name);
     let python = place.join("bin/python");
-    let requirements = workshop.layout.root.join(requirements);
-    let wanted = std::fs::read_to_string(&requirements)?;
+    let files = requirements
+        .iter()
+        .map(|file| workshop.layout.root.join(file));
+    let files: Vec<PathBuf> = files.collect();
+    let texts = files.iter().map(std::fs::read_to_string);
+    let wanted = texts.collect::<Result<String, _>>()?;
     let stamp = place.join("requirements.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
@@ -39,7 +43,10 @@ pub fn environment(
         "--no-deps",
         "--ignore-requires-python",
     ]);
-    done(step, &log, command.arg("--requirement").arg(&requirements))?;
+    for file in &files {
+        command.arg("--requirement").arg(file);
+    }
+    done(step, &log, &mut command)?;
     std::fs::write(&stamp, wanted)?;
     Ok(python)
 }

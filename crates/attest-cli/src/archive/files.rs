@@ -1,9 +1,10 @@
 //! Events on their way into Parquet files: row groups, and the files that these go into.
 
-use super::columns::{COLUMNS, Kind, schema};
+use super::columns::{COLUMNS, Kind};
 use super::leaf_set::LeafSet;
 use super::manifest::{EventFile, events_path};
 use super::row_group::RowGroup;
+use super::schema::schema;
 use super::store::Store;
 use super::upload::Upload;
 use crate::db::DbReader;

@@ -147,7 +147,7 @@ impl Manifest {
                 tree.is_some_and(|tree| last < tree.tree_size),
                 "it has leaves beyond its checkpoints"
             );
-            count += last - first + 1;
+            count = count.saturating_add(last - first + 1);
             before = Some((epoch, last));
         }
         ensure!(
@@ -155,7 +155,10 @@ impl Manifest {
             "its leaves are {count}, its count is {}",
             self.count
         );
-        let rows: u64 = self.events.iter().map(|file| file.rows).sum();
+        let rows = self
+            .events
+            .iter()
+            .fold(0_u64, |rows, file| rows.saturating_add(file.rows));
         ensure!(
             rows == self.count,
             "its files have {rows} rows, its count is {}",

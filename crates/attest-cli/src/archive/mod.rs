@@ -14,6 +14,7 @@ mod record;
 mod restore;
 mod row_group;
 mod rows;
+mod schema;
 mod store;
 #[cfg(test)]
 mod tests;

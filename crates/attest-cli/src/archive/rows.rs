@@ -1,6 +1,7 @@
 //! Events out of an archive's Parquet file, a batch of rows at a time.
 
-use super::columns::{self, COLUMNS, EPOCH, Kind, LEAF_INDEX};
+use super::columns::{COLUMNS, EPOCH, Kind, LEAF_INDEX};
+use super::schema;
 use anyhow::{Context, Result, anyhow, ensure};
 use attest_log::encoding::{EventRecord, TextListBuf};
 use parquet::column::reader::ColumnReader;
@@ -35,7 +36,7 @@ fn read_file(file: File, each: &mut dyn FnMut(&Archived<'_>) -> Result<()>) -> R
     let reader = SerializedFileReader::new(file)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     ensure!(
-        schema.root_schema().get_fields() == columns::schema()?.get_fields(),
+        schema.root_schema().get_fields() == schema::schema()?.get_fields(),
         "it has other columns than an archive"
     );
     let mut batch = Batch::default();

@@ -3,6 +3,7 @@
 //! Invariant: a name holds a whole object or what it held before. Credentials come from the environment, never from the URL.
 
 use super::upload::Upload;
+use crate::layout;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use attest_log::hex;
 use bytes::Bytes;
@@ -172,6 +173,24 @@ impl Store {
 
     /// A small object; None where there is none.
     pub fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        if let Some(folder) = &self.folder {
+            let path = folder.join(name);
+            let about = || format!("cannot read {}", path.display());
+            let Some(file) = layout::open(&path).with_context(about)? else {
+                return Ok(None);
+            };
+            let mut bytes = Vec::new();
+            let size = file
+                .take(most + 1)
+                .read_to_end(&mut bytes)
+                .with_context(about)?;
+            ensure!(
+                size as u64 <= most,
+                "{} has more than {most} bytes",
+                path.display()
+            );
+            return Ok(Some(bytes));
+        }
         let path = self.at(name);
         let get = async {
             let got = self.objects.get(&path).await?;
@@ -193,11 +212,8 @@ impl Store {
         if let Some(folder) = &self.folder {
             let path = folder.join(name);
             let about = || format!("cannot read {}", path.display());
-            return match File::open(&path) {
-                Ok(file) => hashed(file).with_context(about).map(Some),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error).with_context(about),
-            };
+            let file = layout::open(&path).with_context(about)?;
+            return file.map(hashed).transpose().with_context(about);
         }
         let path = self.at(name);
         let mut file = tempfile::tempfile().context("no room for a temporary file")?;

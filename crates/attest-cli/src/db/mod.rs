@@ -5,6 +5,7 @@
 
 mod connect;
 mod event_row;
+mod libpq_files;
 mod passfile;
 mod reader;
 mod rows;
@@ -13,7 +14,7 @@ mod tls;
 pub use connect::Target;
 pub use reader::{DbReader, Tiles};
 
-use crate::source::{EachDeclaring, Epoch, Line, Sealed, Source, Stranger, Timestamp};
+use crate::source::{EachDeclaring, Epoch, Line, SEGMENT, Sealed, Source, Stranger, Timestamp};
 use anyhow::{Context, Result, ensure};
 use attest_log::Hash;
 use attest_log::checkpoint::{Checkpoint, horizon};
@@ -203,7 +204,7 @@ impl Source for Database {
         Ok(())
     }
 
-    fn strangers(&mut self, each: &mut dyn FnMut(Stranger)) -> Result<()> {
+    fn strangers(&mut self, _: &[(u32, u64)], each: &mut dyn FnMut(Stranger)) -> Result<()> {
         let mut rows = Rows::new(self.client.copy_out(STRANGERS)?)?;
         while let Some(row) = rows.next()? {
             let event_id = row.i64(0)?;
@@ -219,9 +220,21 @@ impl Source for Database {
                 )),
                 _ => None,
             };
-            each(Stranger { event_id, why });
+            each(Stranger {
+                event_id: Some(event_id),
+                why,
+            });
         }
         Ok(())
+    }
+
+    fn most_leaves(&mut self, epoch: u32) -> Result<u64> {
+        let query = "SELECT pg_catalog.count(*) FROM audit.tiles WHERE epoch = $1 AND level = 1";
+        let tiles: i64 = self
+            .client
+            .query_one(query, &[&epoch.cast_signed()])?
+            .get(0);
+        Ok(tiles.cast_unsigned().saturating_mul(2 * SEGMENT))
     }
 
     fn notes(&self) -> Vec<String> {

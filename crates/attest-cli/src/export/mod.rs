@@ -10,7 +10,7 @@ use crate::db::{Database, DbReader, Newest, Tiles};
 use crate::layout;
 use crate::progress::Progress;
 use crate::source::{Line, Reader, SEGMENT, Source};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use attest_log::checkpoint::Checkpoint;
 use attest_log::note::Note;
 use attest_log::tile::{self, Tile};
@@ -34,6 +34,14 @@ pub enum Ended {
 pub fn export(mut database: Database, folder: &Path) -> Result<Ended> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let newest = database.newest()?;
+    for now in &newest {
+        let size = now.checkpoint.size();
+        ensure!(
+            database.can_have(now.epoch, size)?,
+            "the newest checkpoint of epoch {} is of {size} leaves, of which most are not there; attest verify says more",
+            now.epoch
+        );
+    }
     let mut plans = Vec::new();
     for (number, path) in layout::epochs(folder)? {
         let Some(had) = had(&path)? else { continue };

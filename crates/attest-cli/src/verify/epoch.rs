@@ -6,7 +6,7 @@ use super::report::{Check, EpochReport, Finding, Report, Signed};
 use super::segment::{self, Before, Claim, Done, Job, Scope, fold};
 use crate::progress::Progress;
 use crate::source::{Reader, SEGMENT, Source};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use attest_log::Hash;
 use attest_log::checkpoint::Checkpoint;
 use attest_log::encoding::Encoder;
@@ -15,6 +15,7 @@ use attest_log::note::{Note, VerifierKey};
 use attest_log::tile::Tile;
 use attest_log::tree::{Frontier, root_of};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::mpsc;
 
@@ -145,7 +146,11 @@ fn side_by_side<R: Reader>(
                 loop {
                     let job = jobs.lock().ok().and_then(|jobs| jobs.recv().ok());
                     let Some(job) = job else { break };
-                    let done = segment::verify(scope, &job, None, reader, &mut encoder);
+                    // What is lost is told: the others wait for it.
+                    let done = catch_unwind(AssertUnwindSafe(|| {
+                        segment::verify(scope, &job, None, reader, &mut encoder)
+                    }));
+                    let done = done.unwrap_or_else(|_| Err(anyhow!("a thread has ended")));
                     if tell.send(done).is_err() {
                         break;
                     }

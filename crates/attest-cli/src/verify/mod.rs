@@ -19,7 +19,7 @@ pub use report::{EpochReport, Finding, Report, Signed};
 pub use segment::bare;
 
 use crate::progress::Progress;
-use crate::source::Source;
+use crate::source::{Epoch, Source};
 use anyhow::Result;
 use attest_log::checkpoint::Checkpoint;
 use attest_log::epoch::EpochEnd;
@@ -59,28 +59,21 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
     for _ in 0..=options.threads {
         readers.push(source.reader()?);
     }
+    let epochs = read(source, epochs)?;
     let sizes: Vec<_> = epochs
         .iter()
-        .flatten()
-        .filter_map(|epoch| Some((epoch.number, head(&epoch.note).ok()?.1.size())))
+        .filter_map(|(number, read)| Some((*number, read.as_ref().ok()?.1.size())))
         .collect();
     let progress = Progress::new("verifying", sizes.iter().map(|(_, size)| size).sum());
     let declared = declared::read(source, &sizes, &mut report)?;
     let mut link: Option<EpochEnd> = None;
     let mut unsigned = 0_u64;
     let last = epochs.len().saturating_sub(1);
-    for (position, epoch) in epochs.into_iter().enumerate() {
-        let (number, read) = match &epoch {
-            Ok(epoch) => (epoch.number, head(&epoch.note)),
-            Err((number, why)) => (*number, Err(why.clone())),
-        };
+    for (position, (number, read)) in epochs.into_iter().enumerate() {
         let (note, head) = match read {
             Ok(read) => read,
             Err(why) => {
-                report.add(broken(
-                    number,
-                    format!("the newest checkpoint cannot be read: {why}"),
-                ));
+                report.add(broken(number, why));
                 link = None;
                 continue;
             }
@@ -131,7 +124,7 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
         ));
     }
     drop(readers);
-    strangers(source, &mut report)?;
+    strangers(source, &sizes, &mut report)?;
     for note in source.notes() {
         report.note(note);
     }
@@ -141,14 +134,14 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
 }
 
 /// Events without a leaf: not sealed yet, or forged.
-fn strangers(source: &mut impl Source, report: &mut Report) -> Result<()> {
+fn strangers(source: &mut impl Source, sizes: &[(u32, u64)], report: &mut Report) -> Result<()> {
     let mut unsealed = 0_u64;
-    source.strangers(&mut |stranger| match stranger.why {
+    source.strangers(sizes, &mut |stranger| match stranger.why {
         None => unsealed += 1,
         Some(why) => report.add(Finding {
             check: Check::ForgedEvent,
             epoch: report.epochs.last().map_or(0, |epoch| epoch.epoch),
-            event_id: Some(stranger.event_id),
+            event_id: stranger.event_id,
             leaf_index: None,
             detail: why,
         }),
@@ -159,6 +152,32 @@ fn strangers(source: &mut impl Source, report: &mut Report) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// An epoch's number, and its newest checkpoint or why nothing can be verified by it.
+type Read = (u32, Result<(Note, Checkpoint), String>);
+
+/// Reads the newest checkpoints. One that claims far more leaves than there are is not gone by: that would take for ever.
+fn read<S: Source>(source: &mut S, epochs: Vec<Result<Epoch, (u32, String)>>) -> Result<Vec<Read>> {
+    let mut all = Vec::new();
+    for epoch in epochs {
+        let (number, read) = match epoch {
+            Ok(epoch) => (epoch.number, head(&epoch.note)),
+            Err((number, why)) => (number, Err(why)),
+        };
+        let read = match read {
+            Ok((_, head)) if !source.can_have(number, head.size())? => {
+                let size = head.size();
+                Err(format!(
+                    "the newest checkpoint is of {size} leaves, of which most are not there: nothing of this epoch was verified"
+                ))
+            }
+            Ok(read) => Ok(read),
+            Err(why) => Err(format!("the newest checkpoint cannot be read: {why}")),
+        };
+        all.push((number, read));
+    }
+    Ok(all)
 }
 
 /// A note and the checkpoint in it.

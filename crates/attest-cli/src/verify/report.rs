@@ -1,5 +1,6 @@
 //! What verification found, for a person and for a machine.
 
+use crate::shown::Shown;
 use attest_log::Hash;
 pub use attest_log::finding::Check;
 use attest_log::finding::LISTED;
@@ -29,7 +30,7 @@ impl fmt::Display for Finding {
         if let Some(leaf_index) = self.leaf_index {
             write!(f, ", leaf {leaf_index}")?;
         }
-        write!(f, ": {}", self.detail)
+        write!(f, ": {}", Shown(&self.detail))
     }
 }
 
@@ -134,7 +135,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for epoch in &self.epochs {
-            writeln!(f, "epoch {}: {}", epoch.epoch, epoch.origin)?;
+            writeln!(f, "epoch {}: {}", epoch.epoch, Shown(&epoch.origin))?;
             writeln!(
                 f,
                 "  tree           {} leaves, root {}",
@@ -177,7 +178,7 @@ impl fmt::Display for Report {
             }
         }
         for note in &self.notes {
-            writeln!(f, "note: {note}")?;
+            writeln!(f, "note: {}", Shown(note))?;
         }
         for finding in &self.findings {
             writeln!(f, "{finding}")?;

@@ -131,6 +131,21 @@ pub fn verify(
     };
     let pruned: BTreeSet<u64> = leaves.clone().filter(is_pruned).collect();
     done.pruned = pruned.len() as u64;
+    for leaf in &pruned {
+        let place = usize::try_from(leaf - first)?;
+        // What it was is not there to be compared with, but its hash is.
+        let wrong = |entry: &[u8]| {
+            tiles
+                .leaf(place)
+                .is_some_and(|hash| hash != leaf_hash(entry))
+        };
+        if entries[place].is_some_and(wrong) {
+            let detail = "the leaf data stored among the tile's entries is not that of the leaf, whose event was pruned";
+            let check = Check::AlteredTile;
+            done.findings
+                .push(finding(scope, check, Some(*leaf), detail.into()));
+        }
+    }
     let known = tiles.judge(
         before,
         &seen,

@@ -82,14 +82,13 @@ impl Tiles {
             let bundle = reader.entries(tile)?;
             has_entries |= bundle.is_some();
             let bundle = bundle.unwrap_or_default();
-            if has_entries
-                && BundleReader::new(&bundle).filter_map(Result::ok).count()
-                    != usize::from(tile.width)
-            {
+            let entries = BundleReader::new(&bundle).collect::<Result<Vec<_>, _>>();
+            let whole = entries.is_ok_and(|entries| entries.len() == usize::from(tile.width));
+            if has_entries && !whole {
                 altered(
                     index * 256,
                     &tile.entries_path(),
-                    &format!("it is missing or has not {} entries", tile.width),
+                    &format!("it is missing or is not of {} entries", tile.width),
                 );
             }
             tiles.push(Stored {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use live_tests::{Sql, shared, wait_until};
 
 use crate::archive::{manifest, months};
@@ -165,27 +165,8 @@ fn an_archive_that_was_killed_is_none_and_the_next_one_is_whole() {
         ensure!(said.contains("no archive"), "{said}");
         auditor.attest(2, &["restore-archive", &archive, "--db", "DB"])?;
 
-        let mut next = auditor
-            .command(&arguments)?
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let status = format!("/proc/{}/status", next.id());
-        let mut peak = 0;
-        while let Ok(text) = std::fs::read_to_string(&status) {
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let Some(line) = line else { break };
-            peak = line
-                .split_whitespace()
-                .next()
-                .context("no value")?
-                .parse()?;
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        ensure!(next.wait()?.success(), "the next attempt failed");
-        ensure!(
-            peak > 0 && peak < BOUND_KB,
-            "{peak} kB, allowed are {BOUND_KB} kB"
-        );
+        let peak = auditor.peak(&arguments)?;
+        ensure!(peak < BOUND_KB, "{peak} kB, allowed are {BOUND_KB} kB");
         auditor.attest(0, &["verify", &archive])?;
         let left = Command::new("find")
             .args([&archive, "-name", "*#*"])

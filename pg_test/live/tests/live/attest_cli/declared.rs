@@ -1,6 +1,7 @@
 //! `attest verify` tells what was removed as declared from what was removed otherwise, in the database and in its export.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
+use attest_log::tile::{BundleReader, push_entry};
 use live_tests::{Sql, shared};
 use serde_json::Value as Json;
 
@@ -39,8 +40,32 @@ fn what_was_declared_is_counted_from_outside() {
             told.contains(", 1 of them erased; 620 more pruned\n"),
             "{told}"
         );
-        Ok(())
+        entry_of_a_pruned_event(&auditor)
     });
+}
+
+/// An event that is gone has no entry, or its own: whoever reads the entries would take another one for it.
+fn entry_of_a_pruned_event(auditor: &Auditor) -> Result<()> {
+    let path = auditor.path("out/1/tile/entries/000");
+    let bundle = std::fs::read(&path)?;
+    let mut entries = BundleReader::new(&bundle).collect::<Result<Vec<_>, _>>()?;
+    let gone = entries.iter().position(|entry| entry.is_empty());
+    let some = entries.iter().find(|entry| !entry.is_empty()).copied();
+    let (gone, some) = gone.zip(some).context("all or none of them are gone")?;
+    entries[gone] = some;
+    let mut altered = Vec::new();
+    for entry in entries {
+        push_entry(&mut altered, entry)?;
+    }
+    std::fs::write(&path, altered)?;
+    let output = auditor.attest(1, &["verify", "--json", &auditor.path("out")])?;
+    let report: Json = serde_json::from_slice(&output.stdout)?;
+    let found = &report["findings"][0];
+    ensure!(
+        report["counts"] == serde_json::json!({"altered tile": 1}) && found["leaf_index"] == gone,
+        "{report:#}"
+    );
+    Ok(())
 }
 
 #[test]

@@ -98,6 +98,39 @@ fn an_export_that_was_killed_goes_on() {
     });
 }
 
+#[test]
+fn a_person_at_a_terminal_sees_how_far_an_export_is() {
+    shared(|db| {
+        let auditor = Auditor::new(db)?;
+        sealed(db, 300)?;
+        let attest = auditor.command(&["export", "--db", "DB", &auditor.path("export")])?;
+        let mut line = attest.get_program().to_string_lossy().into_owned();
+        for argument in attest.get_args() {
+            line = format!("{line} '{}'", argument.to_string_lossy());
+        }
+        // On a terminal of its own.
+        let mut terminal = Command::new("script");
+        terminal
+            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .envs(
+                attest
+                    .get_envs()
+                    .filter_map(|(key, value)| Some((key, value?))),
+            )
+            .env("TERM", "xterm")
+            .stdin(Stdio::null());
+        let output = terminal.output()?;
+        let shown = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            output.status.success()
+                && shown.contains("exporting [")
+                && shown.contains("/401 events"),
+            "{output:?}"
+        );
+        Ok(())
+    });
+}
+
 /// File by file.
 fn ensure_same(export: &str, fresh: &str) -> Result<()> {
     let same = Command::new("diff").args(["-r", export, fresh]).output()?;

@@ -1,14 +1,18 @@
 //! The command `attest` against a live database: what its tests share, a file per command.
 
+mod authority;
 mod declared;
 mod epochs;
 mod export;
+mod judges;
+mod memory;
 mod timestamp;
 mod verify;
 mod witness;
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use live_tests::cluster::{PORT, SUPERUSER};
@@ -58,6 +62,28 @@ impl<'a> Auditor<'a> {
             "exit status is not {status}: {output:?}"
         );
         Ok(output)
+    }
+
+    /// Runs `attest`, which must succeed; gives the most memory that it had, in kB.
+    pub fn peak(&self, arguments: &[&str]) -> Result<u64> {
+        let mut running = self
+            .command(arguments)?
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let status = format!("/proc/{}/status", running.id());
+        let mut peak = 0;
+        // Gone from there once it has ended, though nobody has asked yet how.
+        while let Ok(text) = std::fs::read_to_string(&status) {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let Some(line) = line else { break };
+            let value = line.split_whitespace().next().context("no value")?;
+            peak = value.parse()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        ensure!(running.wait()?.success(), "attest {arguments:?} failed");
+        ensure!(peak > 0, "attest {arguments:?} was not seen");
+        Ok(peak)
     }
 
     /// The findings as `check: event`, of the database; those of an export must be the same, but for the ids of events that

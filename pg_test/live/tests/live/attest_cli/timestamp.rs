@@ -33,26 +33,54 @@ digests = sha256
 ess_cert_id_alg = sha256
 ";
 
+/// Runs openssl in the auditor's folder.
+pub fn openssl(auditor: &Auditor, arguments: &str) -> Result<()> {
+    let output = Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(&auditor.folder)
+        .output()?;
+    ensure!(output.status.success(), "openssl {arguments}: {output:?}");
+    Ok(())
+}
+
+/// The settings of `openssl ts`, and two authorities that certify: `ca.pem` and `otherca.pem`.
+pub fn authorities(auditor: &Auditor) -> Result<()> {
+    std::fs::write(auditor.path("cnf"), AUTHORITY)?;
+    std::fs::write(auditor.path("serial"), "01\n")?;
+    for ca in ["ca", "otherca"] {
+        openssl(
+            auditor,
+            &format!(
+                "req -x509 -newkey rsa:2048 -nodes -keyout {ca}.key -out {ca}.pem -days 30 -config cnf -subj /CN={ca}"
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+/// A key and its certificate by `ca.pem`.
+pub fn certificate(auditor: &Auditor, name: &str, key: &str, extensions: &str) -> Result<()> {
+    openssl(
+        auditor,
+        &format!(
+            "req -newkey {key} -nodes -keyout {name}.key -out {name}.csr -config cnf -subj /CN={name}"
+        ),
+    )?;
+    openssl(
+        auditor,
+        &format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 30 -extfile cnf -extensions {extensions}"
+        ),
+    )
+}
+
 /// An authority of `openssl ts`: what it makes is taken, and what `attest` stored verifies with openssl.
 #[test]
 fn timestamps_of_an_authority_are_verified_and_stored() {
     shared(|db| {
         let auditor = Auditor::new(db)?;
-        let openssl = |arguments: &str| -> Result<()> {
-            let output = Command::new("openssl")
-                .args(arguments.split(' '))
-                .current_dir(&auditor.folder)
-                .output()?;
-            ensure!(output.status.success(), "openssl {arguments}: {output:?}");
-            Ok(())
-        };
-        std::fs::write(auditor.path("cnf"), AUTHORITY)?;
-        std::fs::write(auditor.path("serial"), "01\n")?;
-        for ca in ["ca", "otherca"] {
-            openssl(&format!(
-                "req -x509 -newkey rsa:2048 -nodes -keyout {ca}.key -out {ca}.pem -days 30 -config cnf -subj /CN={ca}"
-            ))?;
-        }
+        let openssl = |arguments: &str| openssl(&auditor, arguments);
+        authorities(&auditor)?;
         sealed(db, 20)?;
         auditor.attest(
             0,
@@ -86,12 +114,7 @@ fn timestamps_of_an_authority_are_verified_and_stored() {
             ("ec", "ec -pkeyopt ec_paramgen_curve:P-256", "stamping"),
             ("server", "rsa:2048", "other"),
         ] {
-            openssl(&format!(
-                "req -newkey {key} -nodes -keyout {name}.key -out {name}.csr -config cnf -subj /CN={name}"
-            ))?;
-            openssl(&format!(
-                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 30 -extfile cnf -extensions {extensions}"
-            ))?;
+            certificate(&auditor, name, key, extensions)?;
             if extensions == "stamping" {
                 openssl(&format!(
                     "ts -reply -config cnf -section tsa -queryfile query -signer {name}.pem -inkey {name}.key -out {name}.tsr"

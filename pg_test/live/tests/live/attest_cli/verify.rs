@@ -48,6 +48,25 @@ fn tampering_is_named_from_outside() {
 }
 
 #[test]
+fn a_checkpoint_of_any_number_of_leaves_keeps_nobody_busy() {
+    shared(|db| {
+        sealed(db, 10)?;
+        let auditor = Auditor::new(db)?;
+        tamper(
+            db,
+            "INSERT INTO audit.checkpoints SELECT (jsonb_populate_record(c, '{\"tree_size\": 1152921504606846976}')).*
+             FROM audit.checkpoints c ORDER BY tree_size DESC LIMIT 1",
+        )?;
+        let output = auditor.attest(1, &["verify", "--db", "DB", "--json"])?;
+        let broken = "broken checkpoint: null".to_owned();
+        ensure!(findings(&output)?.contains(&broken), "{output:?}");
+        auditor
+            .attest(2, &["export", "--db", "DB", &auditor.path("export")])
+            .map(drop)
+    });
+}
+
+#[test]
 fn a_forged_event_is_named_by_the_verification_of_the_database() {
     shared(|db| {
         sealed(db, 10)?;
