@@ -173,12 +173,14 @@ impl Files {
     }
 }
 
-/// How columns are stored: zstd throughout; a dictionary where few values repeat; differences of what ascends.
+/// How columns are stored: zstd throughout; a dictionary where few values repeat; differences of what ascends. Statistics of whole row
+/// groups, which `statistics` verifies, and nothing else beside the values.
 fn properties() -> Result<WriterProperties> {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("attest ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .set_statistics_enabled(EnabledStatistics::Page);
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true);
     for column in COLUMNS {
         let path = match column.kind {
             Kind::List => vec![column.name, "list", "element"],
@@ -193,7 +195,7 @@ fn properties() -> Result<WriterProperties> {
                 properties = properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
             }
             // Nobody looks for a range of these.
-            Kind::Json | Kind::Bytes => {
+            Kind::Json | Kind::Bytes | Kind::List => {
                 properties =
                     properties.set_column_statistics_enabled(path, EnabledStatistics::None);
             }

@@ -15,6 +15,7 @@ mod restore;
 mod row_group;
 mod rows;
 mod schema;
+mod statistics;
 mod store;
 #[cfg(test)]
 mod tests;

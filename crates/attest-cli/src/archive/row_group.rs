@@ -11,7 +11,7 @@ use std::io::Write;
 /// Rows of a row group at most.
 pub const ROWS: usize = 131_072;
 /// Bytes of values beyond which a row group is written with fewer rows: what memory has to hold.
-pub const BYTES: usize = 32 << 20;
+pub const BYTES: usize = 20 << 20;
 
 /// Events to be written.
 pub struct RowGroup {

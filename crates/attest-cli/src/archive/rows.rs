@@ -2,6 +2,7 @@
 
 use super::columns::{COLUMNS, EPOCH, Kind, LEAF_INDEX};
 use super::schema;
+use super::statistics::{self, Seen};
 use anyhow::{Context, Result, anyhow, ensure};
 use attest_log::encoding::{EventRecord, TextListBuf};
 use parquet::column::reader::ColumnReader;
@@ -39,6 +40,7 @@ fn read_file(file: File, each: &mut dyn FnMut(&Archived<'_>) -> Result<()>) -> R
         schema.root_schema().get_fields() == schema::schema()?.get_fields(),
         "it has other columns than an archive"
     );
+    statistics::check_file(reader.metadata())?;
     let mut batch = Batch::default();
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group)?;
@@ -50,14 +52,27 @@ fn read_file(file: File, each: &mut dyn FnMut(&Archived<'_>) -> Result<()>) -> R
         let each_row = usize::try_from(bytes).unwrap_or(0) / rows.max(1);
         let step = (BYTES / each_row.max(1)).clamp(1, ROWS);
         let mut readers = Readers::open(group.as_ref())?;
+        let mut seen: Vec<_> = COLUMNS.iter().map(|_| Seen::default()).collect();
         let mut left = rows;
         while left > 0 {
             let taken = left.min(step);
             readers.read(taken, &mut batch)?;
+            for (seen, cells) in seen.iter_mut().zip(&batch.columns) {
+                let ints = cells.ints.iter().map(|int| i64::from(*int));
+                let numbers = ints.chain(cells.longs.iter().copied());
+                seen.add(taken, numbers, &cells.bytes);
+            }
             for _ in 0..taken {
                 each(&batch.next()?)?;
             }
             left -= taken;
+        }
+        for (index, seen) in seen.iter().enumerate() {
+            if let Some(said) = group.metadata().column(index).statistics() {
+                let column = COLUMNS[index].name;
+                seen.check(said)
+                    .with_context(|| format!("its column {column}"))?;
+            }
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::columns::COLUMNS;
 use super::files::Rows;
 use super::leaf_set::LeafSet;
 use super::manifest::{Epoch, MANIFEST, Manifest, Object, checkpoint_path, tiles_path};
@@ -16,6 +17,11 @@ use attest_log::encoding::{Encoder, EventRecord, TextListBuf};
 use attest_log::note::{KeyKind, Note, SignerKey};
 use attest_log::tree::{Frontier, root_of};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use parquet::data_type::ByteArray;
+use parquet::file::metadata::{ColumnChunkMetaDataBuilder, ParquetMetaDataWriter};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::statistics::Statistics;
+use std::io::Write;
 
 const START: i64 = 1_767_225_600_000_000;
 const SIZE: u64 = 70_000;
@@ -317,4 +323,77 @@ fn a_key_that_did_not_sign_is_missed() {
     };
     let report = verify::verify(&store, &opened, &options).unwrap();
     assert_eq!(report.findings[0].check, Check::BadSignature);
+}
+
+/// Reads the sample's rows from its file, whose metadata of one column says something else.
+fn read_with(
+    column: usize,
+    change: impl FnOnce(ColumnChunkMetaDataBuilder) -> ColumnChunkMetaDataBuilder,
+) -> Result<usize, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, opened) = Sample::new().write(&folder);
+    let path = folder.path().join(&opened.manifest.events[0].object.path);
+    let bytes = std::fs::read(&path).unwrap();
+    let reader = SerializedFileReader::new(bytes::Bytes::from(bytes.clone())).unwrap();
+    let metadata = reader.metadata().clone();
+    let group = metadata.row_group(0).clone();
+    let mut columns = group.columns().to_vec();
+    let builder = columns[column].clone().into_builder();
+    columns[column] = change(builder).build().unwrap();
+    let group = group.into_builder().set_column_metadata(columns);
+    let groups = vec![group.build().unwrap()];
+    let metadata = metadata.into_builder().set_row_groups(groups).build();
+    let (rest, length) = bytes[..bytes.len() - 4].split_last_chunk::<4>().unwrap();
+    let values = &rest[..rest.len() - u32::from_le_bytes(*length) as usize];
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(values).unwrap();
+    ParquetMetaDataWriter::new(&file, &metadata)
+        .finish()
+        .unwrap();
+    let mut rows = 0;
+    let read = super::rows::read(file, &mut |_| {
+        rows += 1;
+        Ok(())
+    });
+    read.map(|()| rows).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn statistics_that_hide_rows_are_refused() {
+    let column = |name| COLUMNS.iter().position(|column| column.name == name);
+    let event_id = column("event_id").unwrap();
+    let user = column("session_user_name").unwrap();
+    let reason = column("reason").unwrap();
+    assert_eq!(read_with(event_id, |builder| builder), Ok(1_999));
+    let longs = |min, max, nulls| Statistics::int64(Some(min), Some(max), None, nulls, false);
+    let texts = |min: &str, max: &str| {
+        let (min, max) = (ByteArray::from(min), ByteArray::from(max));
+        Statistics::byte_array(Some(min), Some(max), None, Some(0), false)
+    };
+    // Wider than the values, as those of long texts are.
+    let wide = read_with(event_id, |builder| {
+        builder.set_statistics(longs(0, 100_000, Some(0)))
+    });
+    assert_eq!(wide, Ok(1_999));
+    for (column, forged) in [
+        (event_id, longs(302, 100_000, Some(0))),
+        (event_id, longs(0, 65_999, Some(0))),
+        (event_id, longs(0, 100_000, Some(1))),
+        (user, texts("app2", "zzz")),
+        (user, texts("a", "ap")),
+        (
+            reason,
+            Statistics::byte_array(None, None, None, Some(1_999), false),
+        ),
+    ] {
+        let read = read_with(column, |builder| builder.set_statistics(forged.clone()));
+        assert!(read.is_err(), "{forged:?}");
+    }
+    for forged in [
+        read_with(user, |builder| builder.set_bloom_filter_offset(Some(4))),
+        read_with(user, |builder| builder.set_column_index_offset(Some(4))),
+        read_with(user, |builder| builder.set_offset_index_offset(Some(4))),
+    ] {
+        assert!(forged.is_err_and(|why| why.contains("an index of")));
+    }
 }
