@@ -118,9 +118,12 @@ impl Appender {
             .filter(|(rows, _)| !rows.is_empty())
     }
 
-    /// Whether writing what waits needs an active snapshot: for values that go out of line, and for what the executor evaluates.
+    /// Whether writing what waits needs an active snapshot: for values that go out of line, and for what the executor evaluates; from
+    /// `PostgreSQL` 18 on for all rows of a table that has a TOAST table (`AssertHasSnapshotForToast`, src/backend/access/heap/heapam.c).
     pub fn needs_snapshot(&self) -> bool {
-        self.largest > MAY_GO_OUT_OF_LINE || matches!(self.indexes, IndexesOf::Any(_))
+        cfg!(feature = "pg18")
+            || self.largest > MAY_GO_OUT_OF_LINE
+            || matches!(self.indexes, IndexesOf::Any(_))
     }
 
     /// Whether some rows are in the table already.

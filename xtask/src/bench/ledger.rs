@@ -20,6 +20,7 @@ pub const SEAL: &str = "audit.seal()";
 pub const VERIFY: &str = "audit.verify(workers => 0)";
 pub const VERIFY_IN_PARALLEL: &str = "audit.verify(workers => 1)";
 pub const VERIFY_OUTSIDE: &str = "attest verify, two threads";
+const VERIFY_FROM_DISK: &str = "attest verify from disk, two threads";
 pub const INCLUSION: &str = "audit.inclusion_proof()";
 pub const CONSISTENCY: &str = "audit.consistency_proof()";
 pub const STORAGE: &str = "the tree's tables";
@@ -45,18 +46,7 @@ pub fn run(
         return Ok(());
     };
     let program = attest::build(workshop, step)?;
-    bench.server.copy("template0", DATABASE)?;
-    let mut client = bench.server.session(DATABASE)?;
-    client.batch_execute(workload_sql!("orders", "table"))?;
-    bench.server.attach(DATABASE, &system, &["public.orders"])?;
-    let mut first = 1;
-    while first <= events {
-        interrupt::check()?;
-        step.progress(&format!("filling: {first} of {events}"));
-        let last = (first + ROWS - 1).min(events);
-        client.batch_execute(&between(workload_sql!("orders", "insert"), first, last))?;
-        first = last + 1;
-    }
+    let mut client = fill(bench, step, &system, events)?;
     client.batch_execute("VACUUM ANALYZE audit.audit_events")?;
     bench.server.checkpoint()?;
 
@@ -84,11 +74,30 @@ pub fn run(
     drop(client);
     let program = program.to_str().context("a path is not UTF-8")?;
     let folder = workshop.layout.target.join("xtask/bench-export");
-    export(bench, step, program, &folder)?;
-    bench.server.drop(DATABASE)?;
-    verify_outside(bench, step, program, &folder, &size)?;
-    std::fs::remove_dir_all(&folder)?;
+    outside(bench, step, program, &folder, (VERIFY_FROM_DISK, events))?;
+    // The server's own files and those of the export do not fit into the memory together.
+    let few = events / 5;
+    drop(fill(bench, step, &system, few)?);
+    drop(bench.server.sealed(DATABASE)?);
+    outside(bench, step, program, &folder, (VERIFY_OUTSIDE, few))?;
     sealer(bench, step, &system, seconds)
+}
+
+/// A new database whose log has so many events.
+fn fill(bench: &mut Bench, step: &mut Step, system: &System, events: u32) -> Result<Client> {
+    bench.server.copy("template0", DATABASE)?;
+    let mut client = bench.server.session(DATABASE)?;
+    client.batch_execute(workload_sql!("orders", "table"))?;
+    bench.server.attach(DATABASE, system, &["public.orders"])?;
+    let mut first = 1;
+    while first <= events {
+        interrupt::check()?;
+        step.progress(&format!("filling: {first} of {events}"));
+        let last = (first + ROWS - 1).min(events);
+        client.batch_execute(&between(workload_sql!("orders", "insert"), first, last))?;
+        first = last + 1;
+    }
+    Ok(client)
 }
 
 /// A proof each, of events and checkpoints from everywhere.
@@ -150,8 +159,15 @@ fn wal(bench: &mut Bench, step: &mut Step, client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-/// The whole log as files, on disk before this ends: what is verified then is not slowed by their writing.
-fn export(bench: &mut Bench, step: &mut Step, program: &str, folder: &Path) -> Result<()> {
+/// `attest verify` of an export of the whole log, which is on disk by then and the database gone: no PostgreSQL is asked, and nothing is
+/// written meanwhile.
+fn outside(
+    bench: &mut Bench,
+    step: &mut Step,
+    program: &str,
+    folder: &Path,
+    (what, size): (&str, u32),
+) -> Result<()> {
     let _ = std::fs::remove_dir_all(folder);
     step.progress("attest export");
     let mut export = bench.server.client(program, DATABASE);
@@ -160,18 +176,9 @@ fn export(bench: &mut Bench, step: &mut Step, program: &str, folder: &Path) -> R
         .arg(folder)
         .stdout(Stdio::null());
     ensure!(export.status()?.success(), "attest export failed");
-    run::capture(Command::new("sync").arg("--file-system").arg(folder)).map(drop)
-}
-
-/// `attest verify` of the export: no PostgreSQL is asked, and the database's files take no memory any more.
-fn verify_outside(
-    bench: &mut Bench,
-    step: &mut Step,
-    program: &str,
-    folder: &Path,
-    size: &str,
-) -> Result<()> {
-    step.progress(VERIFY_OUTSIDE);
+    run::capture(Command::new("sync").arg("--file-system").arg(folder))?;
+    bench.server.drop(DATABASE)?;
+    step.progress(what);
     let mut verify = Command::new(program);
     verify
         .args(["verify", "--json", "--threads", "2"])
@@ -189,11 +196,11 @@ fn verify_outside(
         .sum::<u64>();
     let events = f64::from(u32::try_from(events)?);
     ensure!(events > 0.0, "attest verify saw no events: {report}");
-    let case = format!("{VERIFY_OUTSIDE}, {size}");
+    let case = format!("{what}, {}", told(u64::from(size)));
     bench
         .results
         .add("i", &case, FULL, Unit::MicrosPerEvent, micros / events);
-    Ok(())
+    Ok(std::fs::remove_dir_all(folder)?)
 }
 
 /// pgbench's TPC-B with the sealer off and on in turn, on a server that preloads the library; in a database of its own, for the worker
