@@ -13,7 +13,7 @@ RETURNS TABLE (
     names jsonb,
     arrived jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET jit = off  -- a table has few facts: its events without a row key, which the planner takes for many
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan  -- a table has few facts: its events without a row key, which the planner takes for many
 AS $$
 #variable_conflict use_column
 DECLARE
