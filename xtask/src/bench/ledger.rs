@@ -176,8 +176,9 @@ fn outside(
         .arg(folder)
         .stdout(Stdio::null());
     ensure!(export.status()?.success(), "attest export failed");
-    run::capture(Command::new("sync").arg("--file-system").arg(folder))?;
     bench.server.drop(DATABASE)?;
+    // DROP DATABASE makes a checkpoint, which is to be on disk too.
+    run::capture(Command::new("sync").arg("--file-system").arg(folder))?;
     step.progress(what);
     let mut verify = Command::new(program);
     verify
