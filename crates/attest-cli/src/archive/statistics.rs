@@ -40,7 +40,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Some rows have these values; one of both slices is empty.
+    /// Some rows have these values, numbers or bytes; the other rows are NULL.
     pub fn add(&mut self, rows: usize, numbers: impl Iterator<Item = i64>, bytes: &[ByteArray]) {
         let mut values = bytes.len();
         for number in numbers {

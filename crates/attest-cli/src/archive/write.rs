@@ -49,6 +49,7 @@ pub fn write(
     let runs = leaves.runs();
     let mut epochs: Vec<u32> = runs.iter().map(|run| run.0).collect();
     epochs.dedup();
+    let mut reader = database.reader()?;
     let (mut trees, mut root) = (Vec::new(), Frontier::new());
     for epoch in epochs {
         let of_epoch: Runs = runs
@@ -56,7 +57,6 @@ pub fn write(
             .filter(|run| run.0 == epoch)
             .map(|(_, first, last)| (*first, *last))
             .collect();
-        let mut reader = database.reader()?;
         reader.open(epoch)?;
         trees.push(tree(
             database,
