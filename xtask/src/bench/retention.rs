@@ -15,7 +15,7 @@ use super::writers::Writers;
 use crate::interrupt;
 use crate::stats::quantile;
 use crate::ui::Step;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -73,7 +73,7 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
     let due = month(&mut client, DUE)?;
     let lock = Shut::watch(&bench.server, &due, FOR_READERS)?;
     let log = Shut::watch(&bench.server, "audit.audit_events", FOR_WRITERS)?;
-    let (mut whole, mut batches, mut deleted) = (None, Duration::ZERO, 0);
+    let (mut batches, mut deleted) = (Duration::ZERO, 0);
     let begun = Instant::now();
     let mut ended = begun;
     // When the month was at its turn: it is emptied in one step, and dropped in another.
@@ -94,10 +94,9 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
         if due == format!("audit.{partition}") {
             // What was emptied is dropped by the next step.
             ensure!(
-                whole.is_some() || pruned >= filled,
+                !of_month.is_empty() || pruned >= filled,
                 "the month was not pruned at once"
             );
-            whole = Some(whole.unwrap_or_default() + time);
             of_month.push(started..ended);
         } else {
             batches += time;
@@ -108,7 +107,8 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
     let log_shut = log.end()?;
     ensure!(shut > Duration::ZERO, "nobody saw the month shut");
     let statements = writers.end()?;
-    let whole = whole.context("the month was not pruned")?;
+    ensure!(!of_month.is_empty(), "the month was not pruned");
+    let whole = of_month.iter().map(|turn| turn.end - turn.start).sum();
     ensure!(deleted > 0, "nothing was deleted in batches");
 
     let case = told(filled);
