@@ -117,6 +117,18 @@ fn an_archive_in_an_object_store_is_written_verified_and_restored() {
     });
 }
 
+/// What archives this month.
+fn archive_of(month: &str) -> [&str; 6] {
+    [
+        "archive",
+        "--db",
+        "DB",
+        "s3://audit/bank",
+        "--partition",
+        month,
+    ]
+}
+
 /// Killed while it uploads, then between the manifest and the record: there is no archive, then one that the log does not know of. The
 /// next run makes it whole each time.
 #[test]
@@ -126,14 +138,7 @@ fn an_archive_that_was_killed_is_made_whole_by_the_next_run() {
         let month = months(db, 300_000)?;
         let key = ("any", "any");
         let archive = format!("s3://audit/bank/{month}");
-        let arguments = [
-            "archive",
-            "--db",
-            "DB",
-            "s3://audit/bank",
-            "--partition",
-            &month,
-        ];
+        let arguments = archive_of(&month);
         let mut client = db.connect()?;
         let mut lock = db.connect()?;
         let recorded = "SELECT count(*) FROM audit.archives";
@@ -189,14 +194,7 @@ fn wrong_credentials_are_told_as_such() {
     shared(|db| {
         let (auditor, s3) = (Auditor::new(db)?, S3::start(&["auth"])?);
         let month = months(db, 300)?;
-        let arguments = [
-            "archive",
-            "--db",
-            "DB",
-            "s3://audit/bank",
-            "--partition",
-            &month,
-        ];
+        let arguments = archive_of(&month);
         let (id, secret) = (s3.key.0.as_str(), s3.key.1.as_str());
         for wrong in [(id, "wrong"), ("AKIAWRONG", secret)] {
             let said = s3.attest(&auditor, wrong, 2, &arguments)?;

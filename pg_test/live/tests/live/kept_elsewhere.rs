@@ -25,15 +25,8 @@ impl<'a> Outside<'a> {
     /// With the log's public key, where it has one. The witness sees the log for the first time.
     fn new(db: &'a Database<'a>, of_log: Option<&str>) -> Result<Self> {
         let auditor = Auditor::new(db)?;
-        let (secret, state, kept) = (
-            auditor.path("key"),
-            auditor.path("state"),
-            auditor.path("kept"),
-        );
-        let name = ["--name", "witness.example/w", "--kind", "witness"];
-        auditor.attest(0, &[&["keygen"][..], &name, &[&secret]].concat())?;
-        let mut witness = words("witness --db DB --once --key-file");
-        witness.extend([secret, "--state".to_owned(), state]);
+        let kept = auditor.path("kept");
+        let (_, mut witness) = auditor.witness()?;
         let mut verify = words("verify --db DB --json");
         if let Some(public) = of_log {
             witness.extend(["--log-key".to_owned(), public.to_owned()]);

@@ -9,23 +9,9 @@ use super::{Auditor, findings, sealed, tamper};
 fn a_log_goes_on_in_an_epoch_of_its_own() {
     shared(|db| {
         let auditor = Auditor::new(db)?;
-        let (key, state, export) = (
-            auditor.path("key"),
-            auditor.path("state"),
-            auditor.path("export"),
-        );
-        let name = ["--name", "witness.example/w", "--kind", "witness"];
-        auditor.attest(0, &[&["keygen"][..], &name, &[&key]].concat())?;
-        let look = [
-            "witness",
-            "--db",
-            "DB",
-            "--key-file",
-            &key,
-            "--state",
-            &state,
-            "--once",
-        ];
+        let export = auditor.path("export");
+        let (_, look) = auditor.witness()?;
+        let look: Vec<&str> = look.iter().map(String::as_str).collect();
         sealed(db, 400)?;
         auditor.attest(0, &[&look[..], &["--init"]].concat())?;
         auditor.attest(0, &["export", "--db", "DB", &export])?;

@@ -64,6 +64,17 @@ impl<'a> Auditor<'a> {
         Ok(output)
     }
 
+    /// Makes a witness's key; gives its public key, and the words by which the witness looks at the database once.
+    pub fn witness(&self) -> Result<(String, Vec<String>)> {
+        let (key, state) = (self.path("key"), self.path("state"));
+        let name = ["--name", "witness.example/w", "--kind", "witness"];
+        let made = self.attest(0, &[&["keygen"][..], &name, &[&key]].concat())?;
+        let public = String::from_utf8(made.stdout)?.trim().to_owned();
+        let look = ["witness", "--db", "DB", "--once", "--key-file", &key];
+        let look = look.into_iter().chain(["--state", &state]);
+        Ok((public, look.map(ToOwned::to_owned).collect()))
+    }
+
     /// Runs `attest`, which must succeed; gives the most memory that it had, in kB.
     pub fn peak(&self, arguments: &[&str]) -> Result<u64> {
         let mut running = self

@@ -11,29 +11,9 @@ use super::{Auditor, findings, sealed, tamper};
 fn a_witness_cosigns_what_grows_and_stops_at_a_rollback_and_at_a_fork() {
     shared(|db| {
         let auditor = Auditor::new(db)?;
-        let (key, state) = (auditor.path("key"), auditor.path("state"));
-        let made = auditor.attest(
-            0,
-            &[
-                "keygen",
-                "--name",
-                "witness.example/w",
-                "--kind",
-                "witness",
-                &key,
-            ],
-        )?;
-        let public = String::from_utf8(made.stdout)?.trim().to_owned();
-        let look = [
-            "witness",
-            "--db",
-            "DB",
-            "--key-file",
-            &key,
-            "--state",
-            &state,
-            "--once",
-        ];
+        let (public, look) = auditor.witness()?;
+        let state = auditor.path("state");
+        let look: Vec<&str> = look.iter().map(String::as_str).collect();
         sealed(db, 100)?;
         auditor.attest(2, &look)?;
         auditor.attest(0, &[&look[..], &["--init"]].concat())?;
