@@ -25,7 +25,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' 
 $$;
 COMMENT ON FUNCTION audit.partition_rows IS 'What a query reads the events of a partition from, without rights on the partition itself';
 
-CREATE FUNCTION audit.retention_groups(part regclass)
+CREATE FUNCTION audit.retention_groups(part regclass, first_page bigint DEFAULT NULL, pages bigint DEFAULT NULL)
 RETURNS TABLE (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
                policy text, events bigint, oldest timestamptz, newest timestamptz)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -49,10 +49,25 @@ BEGIN
                    END,
                    (SELECT p.policy FROM policies p WHERE p.policy = 'default')) END,
                c.events, c.oldest, c.newest
-        FROM counted c$query$, audit.partition_rows(part)) USING audit.oid_floor();
+        FROM counted c$query$,
+        CASE WHEN first_page IS NULL THEN audit.partition_rows(part)
+             ELSE format('(SELECT * FROM ONLY %s WHERE ctid >= ''(%s,0)'' AND ctid < ''(%s,0)'')', part, first_page, first_page + pages) END)
+    USING audit.oid_floor();
 END
 $$;
-COMMENT ON FUNCTION audit.retention_groups IS 'The events of a partition by what decides their policy: application events by category, all others by table; what pg_attest itself did has none';
+COMMENT ON FUNCTION audit.retention_groups IS 'The events of a partition, or of so many of its pages, by what decides their policy: application events by category, all others by table; what pg_attest itself did has none';
+
+CREATE FUNCTION audit.merge_groups(counts jsonb)
+RETURNS TABLE (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
+               policy text, events bigint, oldest timestamptz, newest timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT g.is_event, g.is_system, g.table_oid, g.schema_name, g.table_name, g.category, g.is_old, g.policy,
+           sum(g.events)::bigint, min(g.oldest), max(g.newest)
+    FROM jsonb_to_recordset(counts) AS g (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text,
+         category text, is_old boolean, policy text, events bigint, oldest timestamptz, newest timestamptz)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+$$;
+COMMENT ON FUNCTION audit.merge_groups IS 'Rows of audit.retention_groups of several parts of a partition as those of the whole';
 
 -- groups: those of retention_groups that have a policy, in order, each with cut_time and cut_id: what is before is due. Few rows,
 -- which are hashed: with the planner's 1,000, the events would be sorted.

@@ -12,6 +12,7 @@ use crate::pg::index_scan::{Condition, IndexScan, Order};
 use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{catalog, partition};
+use std::cmp::Reverse;
 use std::ops::Range;
 
 /// The open partitions.
@@ -98,36 +99,44 @@ impl Events {
         Ok(())
     }
 
-    /// The next ids of events after `after`, up to `to`: so many, in order.
-    pub fn next_ids(&self, snapshot: &Snapshot, after: i64, to: i64, wanted: usize) -> Vec<i64> {
-        let from = after.saturating_add(1);
-        let first = |partition: &Partition| {
+    /// Calls `f` with each event whose id is in `[from, to]`, by ids, until it returns false.
+    ///
+    /// Partitions are of times, so mostly one of them has all next ids: it is read up to the next id of another one.
+    pub fn each_by_id(
+        &self,
+        snapshot: &Snapshot,
+        from: i64,
+        to: i64,
+        mut f: impl FnMut(&Fields<'_>) -> Result<bool>,
+    ) -> Result<()> {
+        let next_id = |partition: &Partition, from| {
             let mut scan = partition.scan(snapshot, from, to);
             scan.next(|row| row.int8(leaf::at::EVENT_ID)).flatten()
         };
-        let mut partitions: Vec<_> = self
+        let mut waiting: Vec<(i64, &Partition)> = self
             .partitions
             .iter()
-            .filter_map(|partition| Some((first(partition)?, partition)))
+            .filter_map(|partition| Some((next_id(partition, from)?, partition)))
             .collect();
-        partitions.sort_unstable_by_key(|(first, _)| *first);
-        let (mut ids, mut to) = (Vec::new(), to);
-        for (_, partition) in partitions {
-            let known = ids.len();
-            let mut scan = partition.scan(snapshot, from, to);
-            while let Some(id) = scan.next(|row| row.int8(leaf::at::EVENT_ID)) {
-                ids.extend(id);
-                if ids.len() - known == wanted {
-                    break;
+        loop {
+            // The next one stands last.
+            waiting.sort_unstable_by_key(|(id, _)| Reverse(*id));
+            let Some((from, partition)) = waiting.pop() else {
+                return Ok(());
+            };
+            let last = waiting.last().map_or(to, |(id, _)| id - 1);
+            let mut scan = partition.scan(snapshot, from, last);
+            while let Some(goes_on) = scan.next(|row| f(&row)) {
+                if !goes_on? {
+                    return Ok(());
                 }
             }
-            ids.sort_unstable();
-            if ids.len() >= wanted {
-                ids.truncate(wanted);
-                to = ids.last().copied().unwrap_or(to);
+            if last < to
+                && let Some(id) = next_id(partition, last + 1)
+            {
+                waiting.push((id, partition));
             }
         }
-        ids
     }
 
     /// The event of this id.

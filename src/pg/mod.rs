@@ -63,6 +63,7 @@ pub mod trigger;
 pub mod tuple;
 pub mod tuplestore;
 pub mod utility_hook;
+pub mod wal;
 pub mod worker;
 pub mod xact;
 

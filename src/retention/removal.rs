@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::ledger::sealed;
 use crate::pg::query::{self, Arg};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::time;
+use crate::pg::{time, wal};
 use crate::summaries;
 use attest_log::Hash;
 use serde_json::{Map, Value as Json};
@@ -77,17 +77,30 @@ pub fn declare(
     act.record()
 }
 
+/// Events that go with one statement.
+const PORTION: usize = 500;
+/// Bytes of WAL that go to disk together. A commit of somebody else sends what stands before it: of a whole batch that would be
+/// some 50 MB, and hold it up for a tenth of a second and more.
+const WAL: u64 = 256 * 1024;
+
 /// Deletes events of a partition.
 pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
     summaries::removed(ids)?;
     let _upkeep = Upkeep::new();
-    query::run(
-        &format!(
-            "DELETE FROM ONLY {} e USING pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id) WHERE e.event_id = gone.id",
-            partition.sql()
-        ),
-        &[Arg::Text(&query::array(ids))],
-    )
+    let sql = format!(
+        "DELETE FROM ONLY {} e USING pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id) WHERE e.event_id = gone.id",
+        partition.sql()
+    );
+    let mut flushed = wal::written();
+    for ids in ids.chunks(PORTION) {
+        pgrx::check_for_interrupts!();
+        query::run(&sql, &[Arg::Text(&query::array(ids))])?;
+        if wal::written() - flushed >= WAL {
+            wal::flush();
+            flushed = wal::written();
+        }
+    }
+    Ok(())
 }
 
 /// Empties a partition but for these events. The caller holds its ACCESS EXCLUSIVE lock.

@@ -24,10 +24,10 @@ use crate::pg::relation::lock;
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{incarnation, xact};
-use attest_log::hex;
 use groups::Large;
 use pgrx::prelude::*;
 use range::Range;
+use serde_json::Value as Json;
 use std::cell::Cell;
 
 /// Events of a range. A page reads a few ranges; a range is a row per value.
@@ -96,12 +96,16 @@ fn make(most: i64) -> Result<(i64, i64)> {
         return Ok((0, 0));
     };
     let snapshot = Snapshot::latest();
-    let wanted = usize::try_from(most * i64::from(RANGE)).unwrap_or(usize::MAX);
-    let ids = events.next_ids(&snapshot, before, settled, wanted);
-    let ranges = ids
-        .chunks_exact(RANGE as usize)
-        .map(|ids| Range::read(&events, &snapshot, (ids[0], ids[ids.len() - 1])))
-        .collect::<Result<Vec<_>>>()?;
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let (mut ranges, mut range) = (Vec::new(), Range::default());
+    events.each_by_id(&snapshot, before.saturating_add(1), settled, |row| {
+        pgrx::check_for_interrupts!();
+        range.extend(row);
+        if range.events == i64::from(RANGE) {
+            ranges.push(std::mem::take(&mut range));
+        }
+        Ok(ranges.len() < most)
+    })?;
     write(&ranges)
 }
 
@@ -116,11 +120,7 @@ fn again(most: i64) -> Result<(i64, i64)> {
     if stale.is_empty() {
         return Ok((0, 0));
     }
-    let id = |cell: &Option<String>| cell.as_ref().and_then(|id| id.parse().ok());
-    let stale: Vec<(i64, i64)> = stale
-        .iter()
-        .filter_map(|row| Some((id(&row[0])?, id(&row[1])?)))
-        .collect();
+    let stale: Vec<(i64, i64)> = ends(&stale).collect();
     let Ok(events) = Events::open() else {
         return Ok((0, 0));
     };
@@ -141,49 +141,59 @@ fn again(most: i64) -> Result<(i64, i64)> {
     Ok((stale.len().try_into().unwrap_or(i64::MAX), summarized))
 }
 
+/// The first and last ids of ranges, as queries give them.
+fn ends(rows: &[query::Cells]) -> impl Iterator<Item = (i64, i64)> {
+    let id = |cell: &Option<String>| cell.as_ref().and_then(|id| id.parse().ok());
+    rows.iter()
+        .filter_map(move |row| Some((id(&row[0])?, id(&row[1])?)))
+}
+
 /// Writes ranges, but for those that have no event left; gives how many they are, and how many events they have.
 fn write(ranges: &[Range]) -> Result<(i64, i64)> {
     let _upkeep = Upkeep::new();
     let large = Large::find(ranges)?;
-    let (mut count, mut events) = (0, 0);
-    for range in ranges.iter().filter(|range| range.events > 0) {
-        query::run(
-            "INSERT INTO audit.event_ranges (last_id, first_id, events, occurred_from, occurred_to, captured_from, captured_to, xact_from, xact_to) \
-             SELECT last_id, first_id, events, \
-                    coalesce(origin + occurred_from * interval '1 microsecond', '-infinity'), \
-                    coalesce(origin + occurred_to * interval '1 microsecond', 'infinity'), \
-                    coalesce(origin + captured_from * interval '1 microsecond', '-infinity'), \
-                    coalesce(origin + captured_to * interval '1 microsecond', 'infinity'), \
-                    xact_from, xact_to \
-             FROM pg_catalog.jsonb_to_record($1::pg_catalog.jsonb) \
-                  AS r (last_id pg_catalog.int8, first_id pg_catalog.int8, events pg_catalog.int4, \
-                        occurred_from pg_catalog.int8, occurred_to pg_catalog.int8, captured_from pg_catalog.int8, captured_to pg_catalog.int8, \
-                        xact_from pg_catalog.xid8, xact_to pg_catalog.xid8), \
-                  (VALUES ('2000-01-01 00:00:00+00'::pg_catalog.timestamptz)) AS o (origin)",
-            &[Arg::Text(&range.to_json().to_string())],
-        )?;
-        query::run(
-            &format!(
-                "INSERT INTO audit.range_values (last_id, events, filter, value, ids) \
-                 SELECT {}, events, filter, value, ids FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) \
-                     AS v (filter audit.summarized, value pg_catalog.text, events pg_catalog.int4, ids pg_catalog.int8[])",
-                range.last
-            ),
-            &[Arg::Text(&range.values_to_json(&large).to_string())],
-        )?;
-        if let Some(trigrams) = &range.trigrams {
-            query::run(
-                &format!(
-                    "INSERT INTO audit.range_texts (last_id, trigrams) VALUES ({}, pg_catalog.decode($1, 'hex'))",
-                    range.last
-                ),
-                &[Arg::Text(&hex(trigrams.bytes()))],
-            )?;
-        }
-        count += 1;
-        events += range.events;
+    let ranges = || ranges.iter().filter(|range| range.events > 0);
+    insert(
+        "INSERT INTO audit.event_ranges (last_id, first_id, events, occurred_from, occurred_to, captured_from, captured_to, xact_from, xact_to) \
+         SELECT last_id, first_id, events, \
+                coalesce(origin + occurred_from * interval '1 microsecond', '-infinity'), \
+                coalesce(origin + occurred_to * interval '1 microsecond', 'infinity'), \
+                coalesce(origin + captured_from * interval '1 microsecond', '-infinity'), \
+                coalesce(origin + captured_to * interval '1 microsecond', 'infinity'), \
+                xact_from, xact_to \
+         FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) \
+              AS r (last_id pg_catalog.int8, first_id pg_catalog.int8, events pg_catalog.int4, \
+                    occurred_from pg_catalog.int8, occurred_to pg_catalog.int8, captured_from pg_catalog.int8, captured_to pg_catalog.int8, \
+                    xact_from pg_catalog.xid8, xact_to pg_catalog.xid8), \
+              (VALUES ('2000-01-01 00:00:00+00'::pg_catalog.timestamptz)) AS o (origin)",
+        ranges().map(Range::to_json),
+    )?;
+    insert(
+        "INSERT INTO audit.range_values (last_id, events, filter, value, ids) \
+         SELECT last_id, events, filter, value, ids FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) \
+             AS v (last_id pg_catalog.int8, filter audit.summarized, value pg_catalog.text, events pg_catalog.int4, ids pg_catalog.int8[])",
+        ranges().flat_map(|range| range.values_to_json(&large)),
+    )?;
+    insert(
+        "INSERT INTO audit.range_texts (last_id, trigrams) \
+         SELECT last_id, pg_catalog.decode(trigrams, 'hex') FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) \
+             AS t (last_id pg_catalog.int8, trigrams pg_catalog.text)",
+        ranges().filter_map(Range::trigrams_to_json),
+    )?;
+    let events = ranges().map(|range| range.events);
+    Ok((
+        events.clone().count().try_into().unwrap_or(i64::MAX),
+        events.sum(),
+    ))
+}
+
+/// Runs a statement that inserts these rows, if there are any.
+fn insert(sql: &str, rows: impl Iterator<Item = Json>) -> Result<()> {
+    let rows: Vec<Json> = rows.collect();
+    if rows.is_empty() {
+        return Ok(());
     }
-    Ok((count, events))
+    query::run(sql, &[Arg::Text(&Json::from(rows).to_string())])
 }
 
 /// One at a time, until the transaction ends; `wait` false: false where somebody else does it.
@@ -199,15 +209,28 @@ fn exclusively(wait: bool) -> bool {
     })
 }
 
-/// Events with these ids are removed in this transaction: what their ranges say is done again. Superuser.
+/// Events with these ids, which ascend, are removed in this transaction: what their ranges say is done again. Superuser.
 pub fn removed(ids: &[i64]) -> Result<()> {
+    let (Some(lowest), Some(highest)) = (ids.first(), ids.last()) else {
+        return Ok(());
+    };
     exclusively(true);
+    let ranges = query::rows(
+        "SELECT first_id, last_id FROM audit.event_ranges WHERE NOT is_stale AND last_id >= $1::pg_catalog.int8 AND first_id <= $2::pg_catalog.int8",
+        &[
+            Arg::Text(&lowest.to_string()),
+            Arg::Text(&highest.to_string()),
+        ],
+    )?;
+    let has_any = |(first, last): &(i64, i64)| {
+        let next = ids.partition_point(|id| id < first);
+        ids.get(next).is_some_and(|id| id <= last)
+    };
+    let stale = ends(&ranges).filter(has_any).map(|(_, last)| last);
     let _upkeep = Upkeep::new();
     query::run(
-        "UPDATE audit.event_ranges SET is_stale = true WHERE NOT is_stale AND last_id IN ( \
-             SELECT (SELECT pg_catalog.min(r.last_id) FROM audit.event_ranges r WHERE r.last_id >= gone.id) \
-             FROM pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id))",
-        &[Arg::Text(&query::array(ids))],
+        "UPDATE audit.event_ranges SET is_stale = true WHERE last_id = ANY ($1::pg_catalog.int8[])",
+        &[Arg::Text(&query::array(&stale.collect::<Vec<_>>()))],
     )
 }
 

@@ -9,9 +9,12 @@ use crate::pg::catalog;
 use crate::pg::columns::Fields;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::text;
+use attest_log::hex;
 use pgrx::pg_sys;
 use serde_json::{Value as Json, json};
+use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// Of a value that so many events of a range have, the ids are kept.
 const FEW: usize = 32;
@@ -30,6 +33,7 @@ const TEXTS: [(&str, usize); 10] = [
     ("entity_type", at::ENTITY_TYPE),
 ];
 const CHANGED_COLUMN: &str = "changed_column";
+const OIDS: [(&str, usize); 2] = [("target", at::TABLE_OID), ("operation", at::OPERATION)];
 
 /// What is known of a range.
 #[derive(Default)]
@@ -41,11 +45,59 @@ pub struct Range {
     occurred: Option<(i64, i64)>,
     captured: Option<(i64, i64)>,
     xacts: Option<(i64, i64)>,
-    texts: HashMap<&'static str, HashMap<Vec<u8>, Having>>,
-    /// By table, and by the label of the operation.
-    oids: HashMap<(&'static str, pg_sys::Oid), Having>,
+    /// In the order of [`TEXTS`].
+    texts: [Values<Vec<u8>>; TEXTS.len()],
+    changed_columns: Values<Vec<u8>>,
+    /// In the order of [`OIDS`].
+    oids: [Values<pg_sys::Oid>; OIDS.len()],
     /// Of told events: what a search looks through.
-    pub trigrams: Option<Trigrams>,
+    trigrams: Option<Trigrams>,
+}
+
+/// The values of one filter, in the order in which they came.
+struct Values<K> {
+    having: Vec<(K, Having)>,
+    places: HashMap<K, usize>,
+    /// Where the one that came last stands.
+    last: usize,
+}
+
+impl<K> Default for Values<K> {
+    fn default() -> Self {
+        Self {
+            having: Vec::new(),
+            places: HashMap::new(),
+            last: 0,
+        }
+    }
+}
+
+impl<K: Eq + Hash + Clone> Values<K> {
+    fn add<Q>(&mut self, value: &Q, event_id: i64)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        // Mostly it is that of the event before, or (of changed columns) the one that came after it the last time.
+        let is = |place: usize| {
+            let known = self.having.get(place);
+            known.is_some_and(|(known, _)| known.borrow() == value)
+        };
+        let place = if is(self.last) {
+            self.last
+        } else if is(self.last + 1) {
+            self.last + 1
+        } else if let Some(known) = self.places.get(value) {
+            *known
+        } else {
+            let place = self.having.len();
+            self.places.insert(value.to_owned(), place);
+            self.having.push((value.to_owned(), Having::default()));
+            place
+        };
+        self.having[place].1.add(event_id);
+        self.last = place;
+    }
 }
 
 /// The events that have a value.
@@ -66,9 +118,10 @@ impl Having {
         }
     }
 
-    fn to_json(&self, filter: &str, value: &str) -> Json {
+    fn to_json(&self, last_id: i64, filter: &str, value: &str) -> Json {
         let is_whole = self.ids.len() == self.events;
         json!({
+            "last_id": last_id,
             "filter": filter,
             "value": value,
             "events": self.events,
@@ -93,20 +146,30 @@ impl Range {
         Ok(range)
     }
 
+    /// Adds the event that comes next by its id: the range ends with it.
+    pub fn extend(&mut self, row: &Fields<'_>) {
+        let event_id = row.int8(at::EVENT_ID).unwrap_or_default();
+        if self.events == 0 {
+            self.first = event_id;
+        }
+        self.last = event_id;
+        self.add(row);
+    }
+
     fn add(&mut self, row: &Fields<'_>) {
         let event_id = row.int8(at::EVENT_ID).unwrap_or_default();
         widen(&mut self.occurred, row.int8(at::OCCURRED_AT));
         widen(&mut self.captured, row.int8(at::CAPTURED_AT));
         widen(&mut self.xacts, row.int8(at::XACT_ID));
         self.events += 1;
-        for (filter, column) in TEXTS {
+        for (values, (_, column)) in self.texts.iter_mut().zip(TEXTS) {
             if let Some(value) = row.bytes(column) {
-                self.add_text(filter, value, event_id);
+                values.add(value, event_id);
             }
         }
-        for (filter, column) in [("target", at::TABLE_OID), ("operation", at::OPERATION)] {
+        for (values, (_, column)) in self.oids.iter_mut().zip(OIDS) {
             if let Some(oid) = row.oid(column) {
-                self.oids.entry((filter, oid)).or_default().add(event_id);
+                values.add(&oid, event_id);
             }
         }
         if row.bytes(at::ACTION).is_some() {
@@ -118,18 +181,9 @@ impl Range {
         }
         row.texts(at::CHANGED_COLUMNS, |name| {
             if let Some(name) = name {
-                self.add_text(CHANGED_COLUMN, name, event_id);
+                self.changed_columns.add(name, event_id);
             }
         });
-    }
-
-    fn add_text(&mut self, filter: &'static str, value: &[u8], event_id: i64) {
-        let values = self.texts.entry(filter).or_default();
-        if let Some(known) = values.get_mut(value) {
-            known.add(event_id);
-        } else {
-            values.entry(value.to_vec()).or_default().add(event_id);
-        }
     }
 
     /// The range itself, as columns of `audit.event_ranges`; times in microseconds since 2000-01-01, null for infinite ones.
@@ -153,23 +207,42 @@ impl Range {
 
     /// The requests or processes that it has events of, and whether one of these is a sample.
     pub fn groups(&self, filter: &str) -> impl Iterator<Item = (&[u8], bool)> {
-        let values = self.texts.get(filter).into_iter().flatten();
-        values.map(|(value, having)| (value.as_slice(), having.is_sampled))
+        let texts = self.texts.iter().zip(TEXTS);
+        let values = texts.filter(move |(_, (of, _))| *of == filter);
+        values
+            .flat_map(|(values, _)| &values.having)
+            .map(|(value, having)| (value.as_slice(), having.is_sampled))
     }
 
     /// Its values, as columns of `audit.range_values`.
-    pub fn values_to_json(&self, large: &Large) -> Json {
-        let texts = self.texts.iter().flat_map(|(filter, values)| {
-            values
-                .iter()
-                .filter(|(value, _)| large.has(filter, value))
-                .map(|(value, having)| having.to_json(filter, &String::from_utf8_lossy(value)))
+    pub fn values_to_json(&self, large: &Large) -> impl Iterator<Item = Json> {
+        let texts = self.texts.iter().zip(TEXTS.map(|(filter, _)| filter));
+        let texts = texts.chain([(&self.changed_columns, CHANGED_COLUMN)]);
+        let texts = texts.flat_map(move |(values, filter)| {
+            let having = values.having.iter();
+            having
+                .filter(move |(value, _)| large.has(filter, value))
+                .map(move |(value, having)| (filter, String::from_utf8_lossy(value), having))
         });
-        let oids = self.oids.iter().map(|((filter, oid), having)| {
-            let label = catalog::enum_label(*oid).filter(|_| *filter == "operation");
-            having.to_json(filter, &label.unwrap_or_else(|| oid.to_u32().to_string()))
-        });
-        texts.chain(oids).collect()
+        let oids = self
+            .oids
+            .iter()
+            .zip(OIDS)
+            .flat_map(|(values, (filter, _))| {
+                values.having.iter().map(move |(oid, having)| {
+                    let label = catalog::enum_label(*oid).filter(|_| filter == "operation");
+                    let value = label.unwrap_or_else(|| oid.to_u32().to_string());
+                    (filter, Cow::from(value), having)
+                })
+            });
+        let all = texts.chain(oids);
+        all.map(|(filter, value, having)| having.to_json(self.last, filter, &value))
+    }
+
+    /// Its texts' trigrams, as columns of `audit.range_texts`.
+    pub fn trigrams_to_json(&self) -> Option<Json> {
+        let trigrams = self.trigrams.as_ref()?;
+        Some(json!({"last_id": self.last, "trigrams": hex(trigrams.bytes())}))
     }
 }
 
