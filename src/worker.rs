@@ -5,7 +5,7 @@
 //! themselves (DROP DATABASE and its like) end its sealer first, and the launcher leaves it alone for a while.
 
 use crate::error::{AttestError, SqlState, or_raise};
-use crate::ledger::seal;
+use crate::ledger::{mark, seal};
 use crate::pg::object_lock::{self, Agreement, Until, lock};
 use crate::pg::query::{self, Arg};
 use crate::pg::relation::lock::EXCLUSIVE;
@@ -26,6 +26,8 @@ const REST: Duration = Duration::from_secs(10);
 /// A sealer that ended at once, twice in a row, is tried again after this long: its database has no extension, or an error that
 /// stays. CREATE EXTENSION wakes the launcher at once.
 const LONG_REST: Duration = Duration::from_mins(1);
+/// A mark is set so long before a seal where much is written: longer than a short transaction.
+const LEAD: Duration = Duration::from_millis(10);
 /// What "at once" is.
 const BRIEF: Duration = Duration::from_secs(2);
 
@@ -203,5 +205,14 @@ pub extern "C-unwind" fn pg_attest_sealer(argument: pg_sys::Datum) {
             Ok(milliseconds) if milliseconds > 0 => Duration::from_millis(milliseconds),
             _ => LOOK,
         });
+        // Most transactions that the next seal finds under way will have begun after this.
+        if sealed {
+            worker::transaction("setting a mark", || {
+                if object_lock::extension() == Some(extension) {
+                    mark::set();
+                }
+            });
+            worker::wait(LEAD);
+        }
     }
 }

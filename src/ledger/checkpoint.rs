@@ -1,6 +1,7 @@
 //! Epochs and checkpoints: the rows, their text, and the chain that binds them.
 
 use super::incarnation::Incarnation;
+use super::mark;
 use super::tables::{Rows, Table};
 use crate::error::Result;
 use crate::pg::columns::{Expected, Fields, bytea, column, snapshot_value};
@@ -237,7 +238,13 @@ impl Checkpoints {
         now: &XidSet,
     ) -> (i64, bool) {
         match since.ended.ended_since(now, since.next_xid).next() {
-            Some(xid) => (self.floor_of(snapshot, epoch, xid), true),
+            Some(xid) => {
+                let marked = mark::floor_of(xid);
+                (
+                    marked.unwrap_or_else(|| self.floor_of(snapshot, epoch, xid)),
+                    true,
+                )
+            }
             None => (since.last_event_id, false),
         }
     }

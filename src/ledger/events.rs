@@ -124,7 +124,8 @@ impl Events {
             let Some((from, partition)) = waiting.pop() else {
                 return Ok(());
             };
-            let last = waiting.last().map_or(to, |(id, _)| id - 1);
+            // A forged event may have the id of another partition's.
+            let last = waiting.last().map_or(to, |(id, _)| from.max(id - 1));
             let mut scan = partition.scan(snapshot, from, last);
             while let Some(goes_on) = scan.next(|row| f(&row)) {
                 if !goes_on? {

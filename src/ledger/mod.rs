@@ -3,7 +3,7 @@
 //! `docs/log-format.md` is normative for what is stored; the tree itself is the crate `attest-log`.
 //!
 //! - `seal`: from committed events to a checkpoint; `epoch`, `incarnation`: whose log it is
-//! - `order`: due events in the order of their places
+//! - `mark`: where a seal begins to look; `order`: due events in the order of their places
 //! - `leaf`: an event's row as its leaf; `events`, `tables`, `tree`, `grow`, `checkpoint`: what is read and written
 //! - `sealed`: from an event to its leaf; `unsealed`: what has none yet; `proof`, `signing`: what is handed to others and comes back
 //! - `verify`: everything computed anew
@@ -14,6 +14,7 @@ pub mod events;
 pub mod grow;
 mod incarnation;
 pub mod leaf;
+pub mod mark;
 pub mod order;
 mod proof;
 pub mod seal;

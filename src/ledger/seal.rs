@@ -6,7 +6,7 @@
 //! How due events are found with the primary keys alone: a seal reads B, the highest event id handed out, and *then* N, the next
 //! transaction id. Ids are handed out in blocks, a block is taken after its transaction has an id, and never outlives it: so all
 //! transactions from N on have only ids above B. What is due is above the last seal's B, but for the transactions that it
-//! found unfinished. Of these, those that have ended since are looked for above the B of the last seal before they began.
+//! found unfinished. Of these, those that have ended since are looked for above the B of the last seal, or mark, before they began.
 
 use super::checkpoint::{Checkpoint, Checkpoints, Epoch, Horizon};
 use super::epoch;
@@ -14,6 +14,7 @@ use super::events::Events;
 use super::grow::{Grower, NewLeaf};
 use super::incarnation::Incarnation;
 use super::leaf::{LeafMaker, at};
+use super::mark;
 use super::order::{Due, Sorter};
 use super::sealed;
 use super::signing;
@@ -21,7 +22,7 @@ use super::tree::Tree;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::cell::Backend;
 use crate::pg::role::{self, ActAsSuperuser};
-use crate::pg::snapshot::{Snapshot, next_xid};
+use crate::pg::snapshot::Snapshot;
 use crate::pg::{catalog, sequence};
 use crate::pg::{incarnation, xact};
 use attest_log::Hash;
@@ -111,8 +112,7 @@ fn pass() -> Result<Pass> {
         Err(unfinished) => return Ok(Pass::NotNow(unfinished)),
     };
     // In this order: see above.
-    let last_event_id = last_event_id();
-    let next_xid = next_xid();
+    let (last_event_id, next_xid) = mark::set();
     let committed = Snapshot::committed();
     let horizon = Horizon {
         last_event_id,
@@ -329,7 +329,8 @@ impl Sealer {
     }
 }
 
-fn sequence() -> Option<pg_sys::Oid> {
+/// The sequence that hands them out.
+pub fn sequence() -> Option<pg_sys::Oid> {
     catalog::audit_relation("audit_events_event_id_seq")
 }
 
