@@ -2,6 +2,7 @@
 
 use crate::checkpoint_lines::{Checkpoints, Lines};
 use crate::layout;
+use crate::marked_lines;
 use crate::source::{
     EachDeclaring, Epoch, Found, Line, Reader, SEGMENT, Source, Stranger, Timestamp,
 };
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use attest_log::Hash;
 use attest_log::json_line::LineReader;
 use attest_log::tile::{self, Tile};
+use rustix::fs::{Advice, fadvise};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
@@ -97,35 +99,8 @@ impl Source for ExportDir {
         Ok(bytes(&path)?.unwrap_or_default())
     }
 
-    fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()> {
-        // Most lines need not be read as JSON for it.
-        let system = memchr::memmem::Finder::new(b"\"system\"");
-        let (mut reader, mut line) = (LineReader::new(), Vec::new());
-        for (epoch, size) in epochs {
-            for segment in 0..size.div_ceil(SEGMENT) {
-                let path = self.epoch(*epoch).join(layout::events(segment));
-                let about = || format!("cannot read {}", path.display());
-                let Some(file) = layout::open(&path).with_context(about)? else {
-                    continue;
-                };
-                let mut file = BufReader::with_capacity(1 << 18, file);
-                loop {
-                    line.clear();
-                    if file.read_until(b'\n', &mut line).with_context(about)? == 0 {
-                        break;
-                    }
-                    let text = line.strip_suffix(b"\n").unwrap_or(&line);
-                    // What cannot be read is found among the events.
-                    if system.find(text).is_some()
-                        && let Ok((leaf_index, event)) = reader.read(text)
-                        && leaf_index < *size
-                    {
-                        each(Some((*epoch, leaf_index)), &event)?;
-                    }
-                }
-            }
-        }
-        Ok(())
+    fn lists_declarations(&self) -> bool {
+        false
     }
 
     /// Files of events that are of no leaf: who reads all files of the folder would take them for the log's.
@@ -177,6 +152,20 @@ impl Reader for DirReader {
     fn open(&mut self, epoch: u32) -> Result<()> {
         self.epoch = self.folder.join(epoch.to_string());
         Ok(())
+    }
+
+    fn announce(&mut self, leaves: Range<u64>) {
+        for index in leaves.start / 256..leaves.end.div_ceil(256) {
+            let Some(tile) = Tile::in_tree(0, index, leaves.end) else {
+                continue;
+            };
+            for path in [tile.path(), tile.entries_path()] {
+                // What is wrong with a file is told by who reads it.
+                if let Ok(Some(file)) = layout::open(&self.epoch.join(path)) {
+                    let _ = fadvise(file, 0, None, Advice::WillNeed);
+                }
+            }
+        }
     }
 
     fn tile(&mut self, tile: Tile) -> Result<Result<Vec<Hash>, String>> {
@@ -238,6 +227,33 @@ impl Reader for DirReader {
                 }
             }
         }
+    }
+
+    fn declaring(
+        &mut self,
+        epochs: &[(u32, u64)],
+        threads: usize,
+        each: &mut EachDeclaring<'_>,
+    ) -> Result<()> {
+        let (mut trees, mut paths) = (Vec::new(), Vec::new());
+        for (epoch, size) in epochs {
+            for segment in 0..size.div_ceil(SEGMENT) {
+                let folder = self.folder.join(epoch.to_string());
+                paths.push(folder.join(layout::events(segment)));
+                trees.push((*epoch, *size));
+            }
+        }
+        // Most lines need not be read as JSON for it.
+        marked_lines::read(&paths, b"\"system\"", threads, |file, line| {
+            let (epoch, size) = trees[file];
+            // What cannot be read is found among the events.
+            match self.lines.read(line) {
+                Ok((leaf_index, event)) if leaf_index < size => {
+                    each(Some((epoch, leaf_index)), &event)
+                }
+                _ => Ok(()),
+            }
+        })
     }
 }
 

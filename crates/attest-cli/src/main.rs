@@ -8,6 +8,7 @@ mod export;
 mod export_dir;
 mod keys;
 mod layout;
+mod marked_lines;
 mod progress;
 mod report;
 mod shown;

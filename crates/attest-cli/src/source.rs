@@ -82,10 +82,16 @@ pub struct Stranger {
     pub why: Option<String>,
 }
 
+/// Takes an event and the leaf that it says it is of.
+pub type EachDeclaring<'f> = dyn FnMut(Option<(u32, u64)>, &EventRecord<'_>) -> Result<()> + 'f;
+
 /// Reads the bulk of one epoch; each thread has one of its own.
 pub trait Reader: Send {
     /// Turns to another epoch.
     fn open(&mut self, epoch: u32) -> Result<()>;
+
+    /// Tells that another reader will read the tiles of these leaves soon, which lie in one segment.
+    fn announce(&mut self, leaves: Range<u64>);
 
     /// The tile's hashes, or why there are none.
     fn tile(&mut self, tile: Tile) -> Result<Result<Vec<Hash>, String>>;
@@ -98,14 +104,20 @@ pub trait Reader: Send {
 
     /// All events of these leaves, which lie in one segment.
     fn events(&mut self, leaves: Range<u64>, each: &mut dyn FnMut(Found<'_>)) -> Result<()>;
-}
 
-/// Takes an event and the leaf that it says it is of.
-pub type EachDeclaring<'f> = dyn FnMut(Option<(u32, u64)>, &EventRecord<'_>) -> Result<()> + 'f;
+    /// Calls `each` with the events of these epochs (number, leaves) that may be declarations, and the epoch and leaf that each says
+    /// it is of: None for one that is not sealed yet. May use so many threads.
+    fn declaring(
+        &mut self,
+        epochs: &[(u32, u64)],
+        threads: usize,
+        each: &mut EachDeclaring<'_>,
+    ) -> Result<()>;
+}
 
 /// A log.
 pub trait Source {
-    type Reader: Reader;
+    type Reader: Reader + 'static;
 
     /// What it is called in the report.
     fn name(&self) -> String;
@@ -125,9 +137,8 @@ pub trait Source {
     /// What a timestamping authority answered (RFC 3161).
     fn answer(&mut self, epoch: u32, timestamp: &Timestamp) -> Result<Vec<u8>>;
 
-    /// Calls `each` with the events of these epochs (number, leaves) that may be declarations, and the epoch and leaf that each says
-    /// it is of: None for one that is not sealed yet.
-    fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()>;
+    /// Whether it finds declarations without reading all events for them, those that are not sealed yet among them.
+    fn lists_declarations(&self) -> bool;
 
     /// Calls `each` with what has no leaf in these epochs (number, leaves).
     fn strangers(&mut self, epochs: &[(u32, u64)], each: &mut dyn FnMut(Stranger)) -> Result<()>;

@@ -78,6 +78,18 @@ fn other_lines_are_refused() {
         ("}", ",\"changed_columns\":[1]}"),
         ("}", "}{}"),
         ("}", ""),
+        ("\"event_id\":1", "\"event_id\":01"),
+        ("\"event_id\":1", "\"event_id\":-"),
+        ("\"event_id\":1", "\"event_id\":-0"),
+        ("\"event_id\":1", "\"event_id\":-9223372036854775809"),
+        ("\"xact_id\":4", "\"xact_id\":18446744073709551616"),
+        ("\"u\"", "\"\\x\""),
+        ("\"u\"", "\"\\u12\""),
+        ("\"u\"", "\"\t\""),
+        ("\"u\"", "\"u"),
+        ("}", ",\"changed_columns\":[\"a\",]}"),
+        ("}", ",\"changed_columns\":[,]}"),
+        ("}", ",\"changed_columns\":[\"a\"}"),
     ] {
         let line = LEAST.replacen(from, to, 1);
         assert!(
@@ -85,6 +97,14 @@ fn other_lines_are_refused() {
             "{line}"
         );
     }
+}
+
+/// A space at the end is no difference, but is not how lines are written.
+fn ensure_same_in_any_spelling(line: &[u8]) -> Result<(), TestCaseError> {
+    let spaced = [line, b" "].concat();
+    let (mut one, mut other) = (LineReader::new(), LineReader::new());
+    prop_assert_eq!(one.read(line).ok(), other.read(&spaced).ok());
+    Ok(())
 }
 
 #[test]
@@ -106,6 +126,7 @@ proptest! {
     fn an_event_comes_back(
         numbers: (u64, i64, i64, i64, u64, i32, i32, Option<u32>), texts in prop::collection::vec(prop::option::of("\\PC{0,8}|[\"\\\\\n\t]{1,4}"), 24),
         salt: Option<[u8; 16]>, payload_hash: Option<[u8; 32]>, changed in prop::option::of(prop::collection::vec(prop::option::of("[a-z\"]{0,5}"), 0..4)),
+        harm: (prop::sample::Index, prop::sample::Index), byte in prop::sample::select(&b"\"\\,:{}[]-0e.n/u \0\t\x7f\x80\xc3a"[..]),
     ) {
         let mut list = TextListBuf::new();
         for text in changed.iter().flatten() {
@@ -128,5 +149,15 @@ proptest! {
         prop_assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
         let mut reader = LineReader::new();
         prop_assert_eq!(reader.read(&line), Ok((numbers.0, event)));
+        line.pop();
+        prop_assert_eq!(reader.read(&line), Ok((numbers.0, event)));
+        ensure_same_in_any_spelling(&line)?;
+        for at in [harm.0, harm.1] {
+            let at = at.index(line.len());
+            line[at] = byte;
+            ensure_same_in_any_spelling(&line)?;
+        }
+        line.truncate(harm.1.index(line.len()));
+        ensure_same_in_any_spelling(&line)?;
     }
 }

@@ -14,16 +14,14 @@ mod tls;
 pub use connect::Target;
 pub use reader::{DbReader, Tiles};
 
-use crate::source::{EachDeclaring, Epoch, Line, SEGMENT, Sealed, Source, Stranger, Timestamp};
+use crate::source::{Epoch, Line, SEGMENT, Sealed, Source, Stranger, Timestamp};
 use anyhow::{Context, Result, ensure};
 use attest_log::Hash;
 use attest_log::checkpoint::{Checkpoint, horizon};
-use attest_log::declaration::ACTIONS;
-use attest_log::encoding::{TextListBuf, unix_micros};
+use attest_log::encoding::unix_micros;
 use attest_log::note::{Note, Signature};
 use postgres::{Client, Row};
 use rows::Rows;
-use std::collections::HashMap;
 
 /// A database under one snapshot.
 pub struct Database {
@@ -170,40 +168,6 @@ impl Source for Database {
         Ok(row.get(0))
     }
 
-    fn declaring(&mut self, epochs: &[(u32, u64)], each: &mut EachDeclaring<'_>) -> Result<()> {
-        let mut leaves: HashMap<i64, Option<(u32, u64)>> = HashMap::new();
-        for row in self.client.query(DECLARING, &[&ACTIONS.as_slice()])? {
-            let leaf: Option<(i32, i64)> = row.get::<_, Option<i32>>(1).zip(row.get(2));
-            let leaf = leaf.map(|(epoch, index)| (epoch.cast_unsigned(), index.cast_unsigned()));
-            let stands = |(epoch, index)| {
-                epochs
-                    .iter()
-                    .any(|known| known.0 == epoch && index < known.1)
-            };
-            // One that should have a leaf and has none is found among the strangers.
-            let counts = leaf.map_or_else(|| row.get::<_, bool>(3), stands);
-            if counts {
-                leaves.insert(row.get(0), leaf);
-            }
-        }
-        let list = format!(
-            "COPY (SELECT {} FROM audit.audit_events WHERE operation = 'system' AND action IN ('{}') ORDER BY event_id)
-             TO STDOUT (FORMAT binary)",
-            event_row::COLUMNS,
-            ACTIONS.join("', '")
-        );
-        let mut changed = TextListBuf::new();
-        let mut rows = Rows::new(self.client.copy_out(&list)?)?;
-        while let Some(row) = rows.next()? {
-            if let Some(leaf) = leaves.get(&row.i64(0)?)
-                && let Ok(event) = event_row::read(row, &mut changed)
-            {
-                each(*leaf, &event)?;
-            }
-        }
-        Ok(())
-    }
-
     fn strangers(&mut self, _: &[(u32, u64)], each: &mut dyn FnMut(Stranger)) -> Result<()> {
         let mut rows = Rows::new(self.client.copy_out(STRANGERS)?)?;
         while let Some(row) = rows.next()? {
@@ -237,23 +201,14 @@ impl Source for Database {
         Ok(tiles.cast_unsigned().saturating_mul(2 * SEGMENT))
     }
 
+    fn lists_declarations(&self) -> bool {
+        true
+    }
+
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
 }
-
-/// The events that declare; where they stand; of one that stands nowhere, whether it is only not sealed yet.
-const DECLARING: &str = "
-    WITH last AS (SELECT snapshot FROM audit.checkpoints ORDER BY epoch DESC, tree_size DESC LIMIT 1)
-    SELECT e.event_id, l.epoch, l.leaf, NOT coalesce(pg_catalog.pg_visible_in_snapshot(e.xact_id, last.snapshot), false)
-        AND e.event_id > 0 AND e.event_id < 9223372036854775807
-    FROM audit.audit_events e LEFT JOIN last ON true
-    LEFT JOIN LATERAL (
-        SELECT epoch, tile_index * 256 + array_position(event_ids, e.event_id) - 1 AS leaf FROM audit.tiles
-        WHERE level = 0 AND int8range(min_event_id, max_event_id, '[]') @> e.event_id AND e.event_id = ANY (event_ids)
-        UNION ALL SELECT epoch, first_leaf + array_position(event_ids, e.event_id) - 1 FROM audit.tree_edge
-        WHERE e.event_id = ANY (event_ids)) AS l ON true
-    WHERE e.operation = 'system' AND e.action = ANY ($1)";
 
 /// Events without a leaf, and whether the last seal should have given them one.
 const STRANGERS: &str = "COPY (

@@ -2,16 +2,31 @@
 
 use super::event_row;
 use super::rows::Rows;
-use crate::source::{Found, Reader, SEGMENT};
+use crate::source::{EachDeclaring, Found, Reader, SEGMENT};
 use anyhow::{Context, Result};
+use attest_log::declaration::ACTIONS;
 use attest_log::encoding::TextListBuf;
 use attest_log::tile::{self, Tile, TileReader};
 use attest_log::{Error, Hash};
 use postgres::Client;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// A gap in event ids that is read over rather than asked around: a statement costs as much as some hundred rows.
 const GAP: i64 = 256;
+
+/// The events that declare; where they stand; of one that stands nowhere, whether it is only not sealed yet.
+const DECLARING: &str = "
+    WITH last AS (SELECT snapshot FROM audit.checkpoints ORDER BY epoch DESC, tree_size DESC LIMIT 1)
+    SELECT e.event_id, l.epoch, l.leaf, NOT coalesce(pg_catalog.pg_visible_in_snapshot(e.xact_id, last.snapshot), false)
+        AND e.event_id > 0 AND e.event_id < 9223372036854775807
+    FROM audit.audit_events e LEFT JOIN last ON true
+    LEFT JOIN LATERAL (
+        SELECT epoch, tile_index * 256 + array_position(event_ids, e.event_id) - 1 AS leaf FROM audit.tiles
+        WHERE level = 0 AND int8range(min_event_id, max_event_id, '[]') @> e.event_id AND e.event_id = ANY (event_ids)
+        UNION ALL SELECT epoch, first_leaf + array_position(event_ids, e.event_id) - 1 FROM audit.tree_edge
+        WHERE e.event_id = ANY (event_ids)) AS l ON true
+    WHERE e.operation = 'system' AND e.action = ANY ($1)";
 
 /// A connection in the snapshot.
 pub struct DbReader {
@@ -195,6 +210,8 @@ impl Reader for DbReader {
         Ok(())
     }
 
+    fn announce(&mut self, _: Range<u64>) {}
+
     fn tile(&mut self, tile: Tile) -> Result<Result<Vec<Hash>, String>> {
         if tile.level > 0 {
             return self.upper(tile);
@@ -220,6 +237,44 @@ impl Reader for DbReader {
 
     fn events(&mut self, leaves: Range<u64>, each: &mut dyn FnMut(Found<'_>)) -> Result<()> {
         self.events_where("true", leaves, each)
+    }
+
+    fn declaring(
+        &mut self,
+        epochs: &[(u32, u64)],
+        _: usize,
+        each: &mut EachDeclaring<'_>,
+    ) -> Result<()> {
+        let mut leaves: HashMap<i64, Option<(u32, u64)>> = HashMap::new();
+        for row in self.client.query(DECLARING, &[&ACTIONS.as_slice()])? {
+            let leaf: Option<(i32, i64)> = row.get::<_, Option<i32>>(1).zip(row.get(2));
+            let leaf = leaf.map(|(epoch, index)| (epoch.cast_unsigned(), index.cast_unsigned()));
+            let stands = |(epoch, index)| {
+                epochs
+                    .iter()
+                    .any(|known| known.0 == epoch && index < known.1)
+            };
+            // One that should have a leaf and has none is found among the strangers.
+            let counts = leaf.map_or_else(|| row.get::<_, bool>(3), stands);
+            if counts {
+                leaves.insert(row.get(0), leaf);
+            }
+        }
+        let list = format!(
+            "COPY (SELECT {} FROM audit.audit_events WHERE operation = 'system' AND action IN ('{}') ORDER BY event_id)
+             TO STDOUT (FORMAT binary)",
+            event_row::COLUMNS,
+            ACTIONS.join("', '")
+        );
+        let mut rows = Rows::new(self.client.copy_out(&list)?)?;
+        while let Some(row) = rows.next()? {
+            if let Some(leaf) = leaves.get(&row.i64(0)?)
+                && let Ok(event) = event_row::read(row, &mut self.changed)
+            {
+                each(*leaf, &event)?;
+            }
+        }
+        Ok(())
     }
 }
 

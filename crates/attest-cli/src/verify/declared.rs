@@ -1,37 +1,81 @@
 //! Declared prunes, clears and erasures (`docs/log-format.md`, section 11): which of them count, and what they cover.
+//!
+//! They may stand anywhere behind what they cover, so that an export is read for them as a whole. That is done when something is first
+//! found gone, and not at all where nothing is.
 
 use super::report::{Check, Finding, Report};
 use crate::source::{Reader, Source};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use attest_log::Hash;
 use attest_log::declaration::{Declaration, Kind, Place, Runs};
 use attest_log::encoding::{Encoder, EventRecord};
 use attest_log::tile::Tile;
 use std::collections::HashMap;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The leaves whose events may be gone, or without their payload.
-#[derive(Default)]
-pub struct Declared {
-    pub pruned: Runs,
-    pub erased: Runs,
+/// The declarations of a log, for all threads.
+pub struct Declarations {
+    read: LazyLock<Result<Declared>, Box<dyn FnOnce() -> Result<Declared> + Send>>,
+    met: AtomicBool,
 }
 
-/// Reads and checks the declarations of these epochs (number, leaves); false ones are findings.
-pub fn read<S: Source>(
-    source: &mut S,
+impl Declarations {
+    /// Those of these epochs (number, leaves).
+    pub fn of<S: Source>(source: &mut S, epochs: Vec<(u32, u64)>, threads: usize) -> Result<Self> {
+        let readers = [source.reader()?, source.reader()?, source.reader()?];
+        Ok(Self {
+            read: LazyLock::new(Box::new(move || read(readers, &epochs, threads))),
+            met: AtomicBool::new(false),
+        })
+    }
+
+    /// What they declare; who first asks reads them, and the others wait for it.
+    pub fn get(&self) -> Result<&Declared> {
+        let read = LazyLock::force(&self.read).as_ref();
+        read.map_err(|error| anyhow!("{error:#}"))
+    }
+
+    /// Looks at an event among the others: one that would be a declaration has to be judged.
+    pub fn meet(&self, event: &EventRecord<'_>) {
+        if Kind::of(event.operation, event.action).is_some() {
+            self.met.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there was one.
+    pub fn were_met(&self) -> bool {
+        self.met.load(Ordering::Relaxed)
+    }
+}
+
+/// What declarations say.
+pub struct Declared {
+    /// The leaves whose events may be gone.
+    pub pruned: Runs,
+    /// Those whose events may be without their payload.
+    pub erased: Runs,
+    /// The false ones are findings.
+    pub report: Report,
+}
+
+/// Reads and checks the declarations.
+fn read<R: Reader>(
+    [mut reader, own, named]: [R; 3],
     epochs: &[(u32, u64)],
-    report: &mut Report,
+    threads: usize,
 ) -> Result<Declared> {
+    let mut report = Report::default();
     let sizes: HashMap<i32, u64> = epochs
         .iter()
         .map(|(epoch, size)| (epoch.cast_signed(), *size))
         .collect();
     // One for the leaves of declarations, which ascend, one for the leaves that they name.
-    let mut own = Cursor::new(source.reader()?, &sizes);
-    let mut named = Cursor::new(source.reader()?, &sizes);
+    let mut own = Cursor::new(own, &sizes);
+    let mut named = Cursor::new(named, &sizes);
     let mut encoder = Encoder::new();
     let (mut pruned, mut erased, mut unsealed) = (Vec::new(), Vec::new(), 0_u64);
-    source.declaring(epochs, &mut |leaf, event| {
+    reader.declaring(epochs, threads, &mut |leaf, event| {
         let Some(kind) = Kind::of(event.operation, event.action) else {
             return Ok(());
         };
@@ -74,6 +118,7 @@ pub fn read<S: Source>(
     Ok(Declared {
         pruned: Runs::union(&pruned),
         erased: Runs::union(&erased),
+        report,
     })
 }
 

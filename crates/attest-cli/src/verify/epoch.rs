@@ -1,7 +1,7 @@
 //! One epoch: hands segments to the threads and puts together in order what they find.
 
 use super::checkpoints::{Anchor, Chain, Kind};
-use super::declared::Declared;
+use super::declared::Declarations;
 use super::report::{Check, EpochReport, Finding, Report, Signed};
 use super::segment::{self, Before, Claim, Done, Job, Scope, fold};
 use crate::progress::Progress;
@@ -27,7 +27,7 @@ pub struct Walk<'a> {
     pub keys: &'a [VerifierKey],
     /// Kept from earlier; ascending.
     pub against: Vec<Checkpoint>,
-    pub declared: &'a Declared,
+    pub declarations: &'a Declarations,
     pub link: Option<EpochEnd>,
     pub must_be_signed: bool,
     pub progress: &'a Progress,
@@ -52,7 +52,7 @@ impl Walk<'_> {
             head: self.head,
             keys: self.keys,
             previous: self.link.as_ref(),
-            declared: self.declared,
+            declarations: self.declarations,
         };
         let mut sum = Sum::new(&scope, own, report, self.progress);
         let mut against = self.against.iter().peekable();
@@ -168,6 +168,8 @@ fn side_by_side<R: Reader>(
                 let (job, of_job) = plan(next, sum.report)?;
                 anchors.insert(next, of_job);
                 give.send(job).context("the threads have ended")?;
+                // Of small files the disk is waited for longer than they are read: here, where nothing else is to be done.
+                sum.reader.announce(next * SEGMENT..(next + 1) * SEGMENT);
                 next += 1;
             }
             let done = results.recv().context("a thread has ended")??;

@@ -24,6 +24,7 @@ use anyhow::Result;
 use attest_log::checkpoint::Checkpoint;
 use attest_log::epoch::EpochEnd;
 use attest_log::note::{Note, VerifierKey};
+use declared::Declarations;
 use rustls::pki_types::CertificateDer;
 use std::time::Instant;
 
@@ -55,17 +56,21 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
     if epochs.is_empty() {
         report.note("nothing is sealed yet");
     }
-    let mut readers = Vec::new();
-    for _ in 0..=options.threads {
-        readers.push(source.reader()?);
-    }
     let epochs = read(source, epochs)?;
     let sizes: Vec<_> = epochs
         .iter()
         .filter_map(|(number, read)| Some((*number, read.as_ref().ok()?.1.size())))
         .collect();
     let progress = Progress::new("verifying", sizes.iter().map(|(_, size)| size).sum());
-    let declared = declared::read(source, &sizes, &mut report)?;
+    let declarations = Declarations::of(source, sizes.clone(), options.threads)?;
+    let listed = source.lists_declarations();
+    if listed {
+        report.append(&declarations.get()?.report);
+    }
+    let mut readers = Vec::new();
+    for _ in 0..=options.threads {
+        readers.push(source.reader()?);
+    }
     let mut link: Option<EpochEnd> = None;
     let mut unsigned = 0_u64;
     let last = epochs.len().saturating_sub(1);
@@ -104,7 +109,7 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
             head: &head,
             keys: &options.keys,
             against: kept.of(head.origin()),
-            declared: &declared,
+            declarations: &declarations,
             link: link.take(),
             must_be_signed: position == last,
             progress: &progress,
@@ -116,6 +121,10 @@ pub fn verify<S: Source>(source: &mut S, options: &Options) -> Result<Report> {
             epoch.timestamps = stamps.fit;
             epoch.stamped = stamps.newest;
         }
+    }
+    // Where anything is wrong, false declarations are told whether or not what they name is gone.
+    if !listed && (declarations.were_met() || !report.counts.is_empty()) {
+        report.append(&declarations.get()?.report);
     }
     kept.rest(&mut report);
     if unsigned > 0 {

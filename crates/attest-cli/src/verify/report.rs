@@ -110,6 +110,17 @@ impl Report {
         }
     }
 
+    /// What another one says, too.
+    pub fn append(&mut self, other: &Self) {
+        self.notes.extend_from_slice(&other.notes);
+        for finding in &other.findings {
+            self.add(finding.clone());
+        }
+        for (check, count) in &other.counts {
+            *self.counts.entry(*check).or_default() += count.saturating_sub(LISTED);
+        }
+    }
+
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }

@@ -3,7 +3,7 @@
 //! Three things say what a leaf is: its event, its tile, and (in an export) its entry. The tile above decides between them, so
 //! that an altered event and an altered tile are told apart.
 
-use super::declared::Declared;
+use super::declared::Declarations;
 use super::describe::{describe, differs};
 use super::report::{Check, Finding};
 use super::signatures::check_signatures;
@@ -17,7 +17,7 @@ use attest_log::encoding::{Encoder, EventRecord, LeafData};
 use attest_log::epoch::EpochEnd;
 use attest_log::hash::leaf_hash;
 use attest_log::note::VerifierKey;
-use attest_log::tree::Frontier;
+use attest_log::tree::{Frontier, root_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ pub struct Scope<'a> {
     pub keys: &'a [VerifierKey],
     /// What the epoch's first event must say.
     pub previous: Option<&'a EpochEnd>,
-    pub declared: &'a Declared,
+    pub declarations: &'a Declarations,
 }
 
 impl Scope<'_> {
@@ -109,10 +109,30 @@ pub fn verify(
         encoder,
         seen: vec![false; usize::try_from(leaves.end - leaves.start)?],
         suspects: BTreeMap::new(),
+        erased: Vec::new(),
         done: &mut done,
     };
     reader.events(leaves.clone(), &mut |found| walk.visit(found))?;
-    let Walk { seen, suspects, .. } = walk;
+    let Walk {
+        seen,
+        suspects,
+        erased,
+        ..
+    } = walk;
+    let whole = erased.is_empty() && seen.iter().all(|seen| *seen);
+    let declared = (!whole).then(|| scope.declarations.get()).transpose()?;
+    for (leaf_index, event_id, said) in erased {
+        if declared.is_some_and(|declared| declared.erased.contains(scope.place(leaf_index))) {
+            done.erased += 1;
+            continue;
+        }
+        let why =
+            format!("its payload and salt were removed, and no erasure of it was declared; {said}");
+        done.findings.push(Finding {
+            event_id: Some(event_id),
+            ..finding(scope, Check::AlteredEvent, Some(leaf_index), why)
+        });
+    }
     for (at, _) in seen.iter().enumerate().filter(|(_, seen)| !**seen) {
         let leaf_index = first + at as u64;
         if leaf_index == 0 && scope.previous.is_some() {
@@ -127,7 +147,7 @@ pub fn verify(
     }
     let is_pruned = |leaf: &u64| {
         !seen[usize::try_from(leaf - first).unwrap_or_default()]
-            && scope.declared.pruned.contains(scope.place(*leaf))
+            && declared.is_some_and(|declared| declared.pruned.contains(scope.place(*leaf)))
     };
     let pruned: BTreeSet<u64> = leaves.clone().filter(is_pruned).collect();
     done.pruned = pruned.len() as u64;
@@ -177,9 +197,16 @@ pub fn finding(
 
 /// What is known of a tile of level 0.
 pub enum Known {
-    Leaves(Vec<Hash>),
+    Leaves { hashes: Vec<Hash>, root: Hash },
     Root(Hash),
     Nothing,
+}
+
+impl Known {
+    pub fn leaves(hashes: Vec<Hash>) -> Self {
+        let root = root_of(&hashes);
+        Self::Leaves { hashes, root }
+    }
 }
 
 /// The roots that are wanted, from the leaves up.
@@ -189,9 +216,14 @@ fn climb(job: &Job, known: &[Known], leaves: &Range<u64>, done: &mut Done) {
     let mut size = leaves.start;
     for tile in known {
         let root = match tile {
-            Known::Leaves(hashes) => {
+            Known::Leaves { hashes, root } => {
+                let end = size + hashes.len() as u64;
                 let mut inner = Frontier::new();
                 for hash in hashes {
+                    // Its root at its end is known.
+                    if sizes.peek().is_none_or(|wanted| *wanted >= end) {
+                        break;
+                    }
                     inner.push(*hash);
                     size += 1;
                     while sizes.next_if(|wanted| *wanted == size).is_some() {
@@ -199,13 +231,18 @@ fn climb(job: &Job, known: &[Known], leaves: &Range<u64>, done: &mut Done) {
                             .push(segment.as_ref().map(|left| fold(left, inner.root())));
                     }
                 }
-                (hashes.len() == 256).then(|| inner.root())
+                size = end;
+                while sizes.next_if(|wanted| *wanted == end).is_some() {
+                    done.edges
+                        .push(segment.as_ref().map(|left| fold(left, *root)));
+                }
+                (hashes.len() == 256).then_some(*root)
             }
             Known::Root(root) => Some(*root),
             Known::Nothing => None,
         };
         let end = (size / 256 + 1) * 256;
-        if !matches!(tile, Known::Leaves(_)) {
+        if !matches!(tile, Known::Leaves { .. }) {
             size = end.min(leaves.end);
             // The root at the tile's own end is known without its leaves.
             while let Some(wanted) = sizes.next_if(|wanted| *wanted <= size) {
@@ -244,6 +281,8 @@ struct Walk<'a> {
     encoder: &'a mut Encoder,
     seen: Vec<bool>,
     suspects: BTreeMap<u64, Suspect>,
+    /// Events that fit their leaves and have no payload: leaf, id, what each says of itself.
+    erased: Vec<(u64, i64, String)>,
     done: &'a mut Done,
 }
 
@@ -284,6 +323,7 @@ impl Walk<'_> {
 
     fn event(&mut self, leaf_index: u64, event: &EventRecord<'_>) {
         let event_id = event.event_id;
+        self.scope.declarations.meet(event);
         let place = leaf_index.checked_sub(self.leaves.start);
         let place = place.and_then(|place| usize::try_from(place).ok());
         let Some(place) = place.filter(|place| *place < self.seen.len()) else {
@@ -334,20 +374,7 @@ impl Walk<'_> {
             return;
         }
         if event.payload_hash.is_some() {
-            if self
-                .scope
-                .declared
-                .erased
-                .contains(self.scope.place(leaf_index))
-            {
-                self.done.erased += 1;
-            } else {
-                let why = format!(
-                    "its payload and salt were removed, and no erasure of it was declared; {}",
-                    describe(event)
-                );
-                self.report(Check::AlteredEvent, Some(event_id), Some(leaf_index), why);
-            }
+            self.erased.push((leaf_index, event_id, describe(event)));
         }
         if self.tiles.has_entries() && entry != Some(leaf.as_bytes().as_slice()) {
             let why = "the leaf data stored among the tile's entries is not that of the event, which is right".to_owned();

@@ -160,8 +160,7 @@ impl Tiles {
             };
             let result = tile.judge(reader, findings);
             let root = match &result {
-                Known::Leaves(hashes) => Some(root_of(hashes)),
-                Known::Root(root) => Some(*root),
+                Known::Leaves { root, .. } | Known::Root(root) => Some(*root),
                 Known::Nothing => None,
             };
             roots.push(root.unwrap_or_default());
@@ -200,9 +199,8 @@ impl TileView<'_> {
         }
     }
 
-    /// Whether these leaves lead to what is above them; None where that is not known.
-    fn leads_up(&self, leaves: &[Hash]) -> Option<bool> {
-        let root = root_of(leaves);
+    /// Whether leaves of this root lead to what is above them; None where that is not known.
+    fn leads_up(&self, root: Hash) -> Option<bool> {
         match (self.parent, self.edge) {
             (Some(parent), _) => Some(root == parent),
             (None, Some((before, roots))) => {
@@ -243,16 +241,17 @@ impl TileView<'_> {
             let Some(hashes) = self.stored.hashes.clone() else {
                 return self.parent.map_or(Known::Nothing, Known::Root);
             };
-            if self.leads_up(&hashes) == Some(false) && self.parent.is_some() {
+            let root = root_of(&hashes);
+            if self.leads_up(root) == Some(false) && self.parent.is_some() {
                 let detail = format!(
                     "its hash in the tile above, of level 1, is not that of {}, which fits its events",
                     self.stored.tile.path()
                 );
                 findings.push(self.finding(Check::AlteredTile, first, detail));
             }
-            return Known::Leaves(hashes);
+            return Known::Leaves { hashes, root };
         }
-        let is_good = |leaves: &Vec<Hash>| self.leads_up(leaves) == Some(true);
+        let is_good = |leaves: &Vec<Hash>| self.leads_up(root_of(leaves)) == Some(true);
         let tile_good = self.stored.hashes.as_ref().is_some_and(is_good);
         let computed = self.computed();
         let events_good =
@@ -261,7 +260,7 @@ impl TileView<'_> {
             .stored
             .hashes
             .as_ref()
-            .is_some_and(|hashes| self.leads_up(hashes) == Some(false));
+            .is_some_and(|hashes| self.leads_up(root_of(hashes)) == Some(false));
         if tile_fails {
             let leaf = suspects.first().map_or(first, |(leaf, _)| **leaf);
             let detail = format!(
@@ -295,8 +294,8 @@ impl TileView<'_> {
             });
         }
         match (&self.stored.hashes, computed) {
-            (_, Some(computed)) if events_good => Known::Leaves(computed),
-            (Some(hashes), _) => Known::Leaves(hashes.clone()),
+            (_, Some(computed)) if events_good => Known::leaves(computed),
+            (Some(hashes), _) => Known::leaves(hashes.clone()),
             (None, _) => self.parent.map_or(Known::Nothing, Known::Root),
         }
     }

@@ -34,7 +34,17 @@ pub struct Event {
     pub id: i64,
     pub user: String,
     pub value: String,
-    pub epoch: Option<String>,
+    /// Of an event of operation `system`: its action and context.
+    pub system: Option<(&'static str, String)>,
+    pub left: Left,
+}
+
+/// What is left of an event since it was sealed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    All,
+    AllButPayload,
+    Nothing,
 }
 
 impl Event {
@@ -44,10 +54,12 @@ impl Event {
             id,
             user: "app".to_owned(),
             value: format!(r#"{{"id": {id}, "name": "Zoë \"{n}\""}}"#),
-            epoch: None,
+            system: None,
+            left: Left::All,
         }
     }
 
+    /// As it was sealed.
     fn record(&self) -> EventRecord<'_> {
         let mut salt = [7; 16];
         salt[..8].copy_from_slice(&self.id.to_le_bytes());
@@ -56,7 +68,7 @@ impl Event {
             occurred_at: START + self.id,
             captured_at: START + self.id + 5,
             xact_id: 700 + self.id.unsigned_abs() / 10,
-            operation: if self.epoch.is_some() {
+            operation: if self.system.is_some() {
                 b"system"
             } else {
                 b"insert"
@@ -67,8 +79,8 @@ impl Event {
             new_values: Some(self.value.as_bytes()),
             session_user_name: self.user.as_bytes(),
             effective_role: b"app",
-            action: self.epoch.as_ref().map(|_| b"epoch".as_slice()),
-            context: self.epoch.as_deref().map(str::as_bytes),
+            action: self.system.as_ref().map(|(action, _)| action.as_bytes()),
+            context: self.system.as_ref().map(|(_, context)| context.as_bytes()),
             ..EventRecord::default()
         }
     }
@@ -78,8 +90,16 @@ impl Event {
     }
 
     pub fn line(&self, leaf: u64) -> String {
-        let mut line = Vec::new();
-        json_line::write(&mut line, leaf, &self.record()).unwrap();
+        let (mut line, mut record) = (Vec::new(), self.record());
+        match self.left {
+            Left::All => {}
+            Left::AllButPayload => {
+                record.payload_hash = Some(self.leaf().payload());
+                (record.salt, record.new_values, record.context) = (None, None, None);
+            }
+            Left::Nothing => return String::new(),
+        }
+        json_line::write(&mut line, leaf, &record).unwrap();
         String::from_utf8(line).unwrap()
     }
 }
@@ -111,14 +131,15 @@ impl Log {
             let number = position + 1;
             let mut events = events.clone();
             if let Some(last) = &last {
-                events[0].epoch = Some(format!(
+                let context = format!(
                     r#"{{"epoch": {number}, "origin": "{}", "previous": {{"epoch": {position}, "origin": "{}", "tree_size": {}, "root": "{}", "chain": "{}"}}}}"#,
                     Self::origin(number),
                     last.origin(),
                     last.size(),
                     BASE64_STANDARD.encode(last.root()),
                     BASE64_STANDARD.encode(chain),
-                ));
+                );
+                events[0].system = Some(("epoch", context));
             }
             (chain, last) = self.epoch(&export, number, &events, chain);
         }
@@ -142,7 +163,11 @@ impl Log {
             tree.push(data.hash(), |tile, hashes| {
                 tiles.insert(tile, hashes.to_vec());
             });
-            push_entry(bundles.entry(leaf / 256).or_default(), data.as_bytes()).unwrap();
+            let entry = match event.left {
+                Left::Nothing => &[][..],
+                Left::All | Left::AllButPayload => data.as_bytes(),
+            };
+            push_entry(bundles.entry(leaf / 256).or_default(), entry).unwrap();
             lines
                 .entry(leaf / 65_536)
                 .or_default()

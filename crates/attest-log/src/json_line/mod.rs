@@ -3,6 +3,7 @@
 //! One flat object a line: the columns' names as keys, NULL left out, `leaf_index` before them. What is JSON in the
 //! database is a JSON *string* here, because the commitment is over PostgreSQL's exact text.
 
+mod plain;
 mod read;
 mod write;
 

@@ -1,5 +1,8 @@
 //! Reading, without memory of its own per event: texts without escapes stay in the line, the others share one buffer.
+//!
+//! Any spelling is read by `serde_json`; the plain one, as nearly all lines have it, faster.
 
+use super::plain::Plain;
 use super::{Form, KEYS, LEAF_INDEX, PAYLOAD_HASH, SALT};
 use crate::Error;
 use crate::encoding::{EventRecord, TextListBuf, tag};
@@ -16,7 +19,7 @@ pub struct LineReader {
 
 /// A value as it was found.
 #[derive(Debug, Clone, Copy)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Negative(i64),
     Natural(u64),
     InLine(&'a [u8]),
@@ -26,7 +29,7 @@ enum Value<'a> {
     List,
 }
 
-type Values<'a> = [Option<Value<'a>>; KEYS.len()];
+pub(super) type Values<'a> = [Option<Value<'a>>; KEYS.len()];
 
 impl LineReader {
     /// A reader, which allocates nothing yet.
@@ -41,24 +44,35 @@ impl LineReader {
     /// event fits its leaf is the verifier's business.
     pub fn read<'a>(&'a mut self, line: &'a [u8]) -> Result<(u64, EventRecord<'a>), Error> {
         let malformed = |why: String| Error::EventLine { why };
-        self.unescaped.clear();
-        self.changed.clear();
         let mut values: Values<'a> = [None; KEYS.len()];
-        let mut json = serde_json::Deserializer::from_slice(line);
-        let object = ObjectSeed {
-            reader: self,
-            values: &mut values,
-        };
-        object
-            .deserialize(&mut json)
-            .and_then(|()| json.end())
-            .map_err(|error| malformed(error.to_string()))?;
+        let plain = Plain::new(line, &mut self.unescaped, &mut self.changed);
+        if plain.and_then(|plain| plain.object(&mut values)).is_none() {
+            values = [None; KEYS.len()];
+            self.any_spelling(line, &mut values)
+                .map_err(|error| malformed(error.to_string()))?;
+        }
         Found {
             reader: self,
             values,
         }
         .event()
         .map_err(|key| malformed(format!("{key} is missing or out of range")))
+    }
+
+    fn any_spelling<'a>(
+        &mut self,
+        line: &'a [u8],
+        values: &mut Values<'a>,
+    ) -> Result<(), serde_json::Error> {
+        self.unescaped.clear();
+        self.changed.clear();
+        let mut json = serde_json::Deserializer::from_slice(line);
+        let object = ObjectSeed {
+            reader: self,
+            values,
+        };
+        object.deserialize(&mut json)?;
+        json.end()
     }
 }
 
