@@ -5,6 +5,7 @@ use super::datum::cstring_bytes;
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
+use std::sync::OnceLock;
 
 /// Keeps others from inventing settings under our prefix: a mistyped name is then an error, not a silent no-op.
 pub fn reserve_prefix(prefix: &'static CStr) {
@@ -20,6 +21,18 @@ pub fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
         let value = *setting.as_ptr();
         (!value.is_null()).then(|| to_utf8(cstring_bytes(value)))
     }
+}
+
+/// Whether `PostgreSQL` was built with assertions: the setting `debug_assertions`, which never changes.
+pub fn has_assertions() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        // SAFETY: a C string; NULL or a C string comes back, which is compared at once.
+        unsafe {
+            let value = pg_sys::GetConfigOption(c"debug_assertions".as_ptr(), true, false);
+            !value.is_null() && cstring_bytes(value) == b"on"
+        }
+    })
 }
 
 /// Sets a setting as the session's user would: until the transaction ends, or the session.

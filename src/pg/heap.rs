@@ -4,6 +4,7 @@
 //! what the executor would check: the partition bound (see `partition`), NOT NULL and types (see `capture::event`).
 
 use super::btree::Indexes;
+use super::guc;
 use super::index_plan::IndexPlans;
 use super::memory::Context;
 #[cfg(feature = "pg15")]
@@ -118,10 +119,12 @@ impl Appender {
             .filter(|(rows, _)| !rows.is_empty())
     }
 
-    /// Whether writing what waits needs an active snapshot: for values that go out of line, and for what the executor evaluates; from
-    /// `PostgreSQL` 18 on for all rows of a table that has a TOAST table (`AssertHasSnapshotForToast`, src/backend/access/heap/heapam.c).
+    /// Whether writing what waits needs an active snapshot: for values that go out of line, and for what the executor evaluates. With
+    /// assertions `PostgreSQL` demands one for all rows of a table that has a TOAST table (`AssertHasSnapshotForToast`,
+    /// src/backend/access/heap/heapam.c), and newer majors are tested with assertions alone.
     pub fn needs_snapshot(&self) -> bool {
-        cfg!(feature = "pg18")
+        cfg!(not(feature = "pg15"))
+            || guc::has_assertions()
             || self.largest > MAY_GO_OUT_OF_LINE
             || matches!(self.indexes, IndexesOf::Any(_))
     }

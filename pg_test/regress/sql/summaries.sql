@@ -293,7 +293,7 @@ SELECT * FROM wrong(2);
 SET audit.restore = on;
 INSERT INTO audit.audit_events
 SELECT (jsonb_populate_record(e, jsonb_build_object('occurred_at', e.occurred_at - interval '30 years'))).*
-FROM (SELECT * FROM audit.audit_events WHERE operation = 'insert' ORDER BY event_id LIMIT 3) e;
+FROM audit.audit_events e WHERE event_id IN (SELECT event_id FROM audit.audit_events WHERE operation = 'insert' ORDER BY event_id LIMIT 3);
 \c regress_summaries
 SET client_min_messages = warning;
 SET TimeZone = 'UTC';
