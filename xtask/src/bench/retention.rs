@@ -38,7 +38,7 @@ const ROWS: u32 = 50_000;
 const WRITERS: u32 = 4;
 const WRITTEN: i32 = 100_000;
 /// How long the writers write before the prune begins.
-const ALONE: Duration = Duration::from_secs(10);
+const ALONE: Duration = Duration::from_secs(30);
 /// The month that goes as a whole, and the one that half goes; in months ago.
 const DUE: u32 = 3;
 const HALF_DUE: u32 = 2;

@@ -149,10 +149,10 @@ fn ledgers(results: &Results, all: &mut Vec<Target>) {
         let bytes = results.median("i", case, FULL, Unit::BytesPerEvent);
         all.extend(at_most("i", format!("{case}, bytes"), bound, bytes));
     }
-    let tps = |case| results.median("i", case, FULL, Unit::Tps);
-    let ratio = tps(ledger::SEALER_ON)
-        .zip(tps(ledger::SEALER_OFF))
-        .map(|(on, off)| on / off);
+    let tps = |case| results.rounds("i", case, FULL, Unit::Tps);
+    let pairs = tps(ledger::SEALER_ON).iter().zip(tps(ledger::SEALER_OFF));
+    let ratios: Vec<f64> = pairs.map(|(on, off)| on / off).collect();
+    let ratio = (!ratios.is_empty()).then(|| median(&ratios));
     let what = format!("{}, tps to that with it off", ledger::SEALER_ON);
     all.extend(at_least("i", what, 0.97, ratio));
 }
