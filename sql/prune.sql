@@ -25,17 +25,35 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' 
 $$;
 COMMENT ON FUNCTION audit.partition_rows IS 'What a query reads the events of a partition from, without rights on the partition itself';
 
-CREATE FUNCTION audit.retention_groups(part regclass, first_page bigint DEFAULT NULL, pages bigint DEFAULT NULL)
+-- As hold_covers is: a query text. $1 is audit.oid_floor().
+CREATE FUNCTION audit.group_counting(source text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'SELECT e.operation = ''event'' AS is_event, e.operation = ''system'' AS is_system, e.table_oid, e.schema_name, e.table_name,
+                   e.category, e.event_id <= $1 AS is_old, count(*) AS events, min(e.occurred_at) AS oldest, max(e.occurred_at) AS newest
+            FROM ' || source || ' e GROUP BY 1, 2, 3, 4, 5, 6, 7'
+$$;
+COMMENT ON FUNCTION audit.group_counting IS 'The query that counts the events of a source by what decides their policy: application events by category, all others by table';
+
+CREATE FUNCTION audit.group_counts(part regclass, first_page bigint, pages bigint)
+RETURNS TABLE (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
+               events bigint, oldest timestamptz, newest timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_tidscan = on AS $$
+BEGIN
+    RETURN QUERY EXECUTE audit.group_counting(format('(SELECT * FROM ONLY %s WHERE ctid >= ''(%s,0)'' AND ctid < ''(%s,0)'')', part, first_page, first_page + pages))
+    USING audit.oid_floor();
+END
+$$;
+COMMENT ON FUNCTION audit.group_counts IS 'The events of some pages of a partition, counted by what decides their policy';
+
+-- counts: rows of group_counts, each group once; NULL: they are counted here.
+CREATE FUNCTION audit.retention_groups(part regclass, counts jsonb DEFAULT NULL)
 RETURNS TABLE (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
                policy text, events bigint, oldest timestamptz, newest timestamptz)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY EXECUTE format($query$
         WITH policies AS MATERIALIZED (SELECT *, target::text AS target_name FROM audit.retention_policies),
-        counted AS (
-            SELECT e.operation = 'event' AS is_event, e.operation = 'system' AS is_system, e.table_oid, e.schema_name, e.table_name,
-                   e.category, e.event_id <= $1 AS is_old, count(*) AS events, min(e.occurred_at) AS oldest, max(e.occurred_at) AS newest
-            FROM %s e GROUP BY 1, 2, 3, 4, 5, 6, 7)
+        counted AS (%s)
         SELECT c.is_event, c.is_system, c.table_oid, c.schema_name, c.table_name, c.category, c.is_old,
                CASE WHEN NOT c.is_system THEN coalesce(
                    CASE WHEN c.is_event
@@ -50,24 +68,13 @@ BEGIN
                    (SELECT p.policy FROM policies p WHERE p.policy = 'default')) END,
                c.events, c.oldest, c.newest
         FROM counted c$query$,
-        CASE WHEN first_page IS NULL THEN audit.partition_rows(part)
-             ELSE format('(SELECT * FROM ONLY %s WHERE ctid >= ''(%s,0)'' AND ctid < ''(%s,0)'')', part, first_page, first_page + pages) END)
-    USING audit.oid_floor();
+        CASE WHEN counts IS NULL THEN audit.group_counting(audit.partition_rows(part))
+             ELSE 'SELECT * FROM jsonb_to_recordset($2) AS g (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text,
+                       category text, is_old boolean, events bigint, oldest timestamptz, newest timestamptz)' END)
+    USING audit.oid_floor(), counts;
 END
 $$;
-COMMENT ON FUNCTION audit.retention_groups IS 'The events of a partition, or of so many of its pages, by what decides their policy: application events by category, all others by table; what pg_attest itself did has none';
-
-CREATE FUNCTION audit.merge_groups(counts jsonb)
-RETURNS TABLE (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
-               policy text, events bigint, oldest timestamptz, newest timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT g.is_event, g.is_system, g.table_oid, g.schema_name, g.table_name, g.category, g.is_old, g.policy,
-           sum(g.events)::bigint, min(g.oldest), max(g.newest)
-    FROM jsonb_to_recordset(counts) AS g (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text,
-         category text, is_old boolean, policy text, events bigint, oldest timestamptz, newest timestamptz)
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
-$$;
-COMMENT ON FUNCTION audit.merge_groups IS 'Rows of audit.retention_groups of several parts of a partition as those of the whole';
+COMMENT ON FUNCTION audit.retention_groups IS 'The events of a partition by what decides their policy, and that policy; what pg_attest itself did has none';
 
 -- groups: those of retention_groups that have a policy, in order, each with cut_time and cut_id: what is before is due. Few rows,
 -- which are hashed: with the planner's 1,000, the events would be sorted.

@@ -33,6 +33,8 @@ pub fn set() -> (i64, u64) {
         next_xid,
     };
     let mut marks = MARKS.borrow_mut();
+    // A sequence that was set back hands ids out that old marks stand above.
+    marks.retain(|known| known.last_event_id <= last_event_id);
     marks.truncate(KEPT - 1);
     marks.push_front(mark);
     (last_event_id, next_xid)

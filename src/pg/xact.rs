@@ -111,6 +111,11 @@ pub fn commit_durably() {
     }
 }
 
+/// Lets the transaction's commit not wait for the disk: what a crash takes is made anew.
+pub fn commit_lazily() {
+    super::guc::set(c"synchronous_commit", c"off", true);
+}
+
 /// Sees to it that a snapshot is active while it lives. DETACH PARTITION … CONCURRENTLY calls event triggers in a transaction
 /// that has none, and catalogs with long values cannot be written without.
 pub struct ActiveSnapshot {

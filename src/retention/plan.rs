@@ -1,15 +1,13 @@
 //! Which events of a partition are due, under which policy.
 
+use super::count;
 use super::newest::Cuts;
-use crate::attach::registry::first;
 use crate::error::Result;
 use crate::pg::query::{self, Arg, Cells};
 use serde_json::{Map, Value as Json, json};
 
-/// Events that are read together, and pages that are counted together. More would make it worth a parallel plan, which takes the
-/// processors and the disk from those who write.
+/// Events that are read together.
 const PORTION: usize = 5_000;
-const PAGES: i64 = 512;
 
 /// A policy in force.
 #[derive(Clone, PartialEq, Eq)]
@@ -127,8 +125,12 @@ impl Plan {
                         WHEN g.is_event THEN coalesce('category ' || g.category, 'application events') \
                         WHEN g.table_name IS NOT NULL THEN 'table ' || pg_catalog.format('%I.%I', g.schema_name, g.table_name) \
                         ELSE 'others' END) \
-             FROM audit.merge_groups($1::pg_catalog.jsonb) g ORDER BY g.is_event, g.schema_name, g.table_name, g.category, g.table_oid, g.is_old",
-            &[Arg::Text(&counted(partition)?)],
+             FROM audit.retention_groups($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb) g \
+             ORDER BY g.is_event, g.schema_name, g.table_name, g.category, g.table_oid, g.is_old",
+            &[
+                Arg::Text(&partition.oid),
+                Arg::Text(&count::groups(partition)?),
+            ],
         )?;
         let mut plan = Self {
             groups: Vec::new(),
@@ -166,8 +168,13 @@ impl Plan {
     /// All application events of a category, whatever its policy.
     pub fn of_category(partition: &Partition, category: &str) -> Result<Self> {
         let rows = query::rows(
-            "SELECT pg_catalog.to_jsonb(g) FROM audit.merge_groups($1::pg_catalog.jsonb) g WHERE g.is_event AND g.category = $2",
-            &[Arg::Text(&counted(partition)?), Arg::Text(category)],
+            "SELECT pg_catalog.to_jsonb(g) FROM audit.retention_groups($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.jsonb) g \
+             WHERE g.is_event AND g.category = $3",
+            &[
+                Arg::Text(&partition.oid),
+                Arg::Text(&count::groups(partition)?),
+                Arg::Text(category),
+            ],
         )?;
         let keys = rows
             .iter()
@@ -296,33 +303,6 @@ impl Plan {
         found.sort_unstable_by_key(|event| event.event_id);
         Ok(found)
     }
-}
-
-/// How many events of which group a partition has, for `audit.merge_groups`.
-fn counted(partition: &Partition) -> Result<String> {
-    let pages = first(
-        "SELECT pg_catalog.pg_relation_size($1::pg_catalog.oid::pg_catalog.regclass) / pg_catalog.current_setting('block_size')::pg_catalog.int8",
-        &[Arg::Text(&partition.oid)],
-    )?;
-    let pages: i64 = pages.and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    let mut counts: Vec<Json> = Vec::new();
-    let mut page = 0;
-    while page < pages {
-        pgrx::check_for_interrupts!();
-        let rows = query::rows(
-            "SELECT pg_catalog.to_jsonb(g) FROM audit.retention_groups( \
-                 $1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.int8, $3::pg_catalog.int8) g",
-            &[
-                Arg::Text(&partition.oid),
-                Arg::Text(&page.to_string()),
-                Arg::Text(&PAGES.to_string()),
-            ],
-        )?;
-        let rows = rows.iter();
-        counts.extend(rows.filter_map(|row| serde_json::from_str::<Json>(&text(row, 0)).ok()));
-        page += PAGES;
-    }
-    Ok(Json::from(counts).to_string())
 }
 
 /// An event of the partition.

@@ -146,6 +146,11 @@ impl Range {
         Ok(range)
     }
 
+    /// Whether the last event that was added has the id of this one.
+    pub fn ends_with(&self, row: &Fields<'_>) -> bool {
+        self.events > 0 && row.int8(at::EVENT_ID) == Some(self.last)
+    }
+
     /// Adds the event that comes next by its id: the range ends with it.
     pub fn extend(&mut self, row: &Fields<'_>) {
         let event_id = row.int8(at::EVENT_ID).unwrap_or_default();

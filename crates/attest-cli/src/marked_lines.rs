@@ -26,15 +26,19 @@ pub fn read(
     mut each: impl FnMut(usize, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let marker = Finder::new(marker);
-    // A line at most of each file waits to be taken. Files are begun in order: that of which lines are taken is never waited for in vain.
+    // A line at most of each file waits to be taken, and few files are begun before: lines may be long. They are begun in order: that of
+    // which lines are taken is never waited for in vain.
+    let (begin, under_way) = sync_channel(2 * threads.max(1));
     let (tell, told): (Vec<_>, Vec<Receiver<Result<Vec<u8>>>>) =
         paths.iter().map(|_| sync_channel(1)).unzip();
     let files = Arc::new(Mutex::new(paths.iter().zip(tell)));
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
-            let (files, marker) = (Arc::clone(&files), &marker);
+            let (files, marker, begin) = (Arc::clone(&files), &marker, begin.clone());
             scope.spawn(move || {
-                while let Some((path, tell)) = next(&files) {
+                while begin.send(()).is_ok()
+                    && let Some((path, tell)) = next(&files)
+                {
                     if search(path, marker, &tell).is_break() {
                         break;
                     }
@@ -43,11 +47,13 @@ pub fn read(
         }
         // The threads alone tell, and end when nobody listens: neither waits for the other in vain.
         drop(files);
-        let told = told;
+        let (told, under_way) = (told, under_way);
         for (file, lines) in told.iter().enumerate() {
             for line in lines {
                 each(file, &line?)?;
             }
+            // It was begun, and is done with.
+            let _ = under_way.recv();
         }
         Ok(())
     })
