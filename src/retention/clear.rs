@@ -1,7 +1,8 @@
 //! `audit.clear`: a category of application events is emptied.
 
+use super::count::Count;
 use super::plan::{Found, Partition, Plan, Policy};
-use super::removal::{self, Went};
+use super::removal;
 use super::{exclusively, locked, needed};
 use crate::act::Act;
 use crate::attach::ddl::OwnDdl;
@@ -54,11 +55,11 @@ fn remove(partition: &Partition, category: &str, reason: &str, found: &[Found]) 
     let ids: Vec<i64> = found.iter().map(|event| event.event_id).collect();
     let leaves = removal::leaves(&ids)?;
     // What is not sealed yet stays: nobody could tell later that it was there.
-    let mut went = Went::default();
+    let mut went = Count::default();
     let mut gone = Vec::with_capacity(ids.len());
     for event in found {
         if leaves.contains_key(&event.event_id) {
-            went.add(event);
+            went.add(1, event.occurred_at, event.occurred_at);
             gone.push(event.event_id);
         }
     }

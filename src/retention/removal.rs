@@ -1,7 +1,7 @@
 //! Removing events of one partition: declared in the same transaction, never without.
 
 use super::declaration::{Declaration, Place};
-use super::plan::{Found, Partition};
+use super::plan::Partition;
 use crate::act::Act;
 use crate::attach::partitions;
 use crate::capture::guard::Upkeep;
@@ -9,47 +9,11 @@ use crate::error::Result;
 use crate::ledger::sealed;
 use crate::pg::query::{self, Arg};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::{time, wal};
+use crate::pg::wal;
 use crate::summaries;
 use attest_log::Hash;
 use serde_json::{Map, Value as Json};
 use std::collections::HashMap;
-
-/// How many events went, and of which time.
-#[derive(Clone)]
-pub struct Went {
-    pub events: u64,
-    /// Microseconds since 2000-01-01.
-    oldest: i64,
-    newest: i64,
-}
-
-impl Default for Went {
-    fn default() -> Self {
-        Self {
-            events: 0,
-            oldest: i64::MAX,
-            newest: i64::MIN,
-        }
-    }
-}
-
-impl Went {
-    pub fn add(&mut self, event: &Found) {
-        self.events += 1;
-        self.oldest = self.oldest.min(event.occurred_at);
-        self.newest = self.newest.max(event.occurred_at);
-    }
-
-    /// As JSON prints it.
-    pub fn oldest(&self) -> String {
-        time::to_json(self.oldest)
-    }
-
-    pub fn newest(&self) -> String {
-        time::to_json(self.newest)
-    }
-}
 
 /// The leaves of events, by their ids, which ascend.
 pub fn leaves(ids: &[i64]) -> Result<HashMap<i64, (Place, Hash)>> {

@@ -1,9 +1,10 @@
 //! One step of a prune: the next batch of a partition's events, or all of a partition that can be emptied.
 
+use super::count::Count;
 use super::declaration::{Place, Runs};
 use super::locked;
 use super::plan::{Found, Partition, Plan, Policy};
-use super::removal::{self, Went};
+use super::removal;
 use crate::act::Act;
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState};
@@ -173,7 +174,7 @@ impl Work<'_> {
         let leaves = removal::leaves(&due)?;
         let (mut gone, mut stays) = (Vec::with_capacity(due.len()), Vec::new());
         let mut declared = Vec::with_capacity(due.len());
-        let mut went = vec![Went::default(); current.outcomes.len()];
+        let mut went = vec![Count::default(); current.outcomes.len()];
         for event in found {
             let Some(group) = event.group else {
                 stays.push(event.event_id);
@@ -190,7 +191,7 @@ impl Work<'_> {
                     if !self.dry {
                         outcome.pruned += 1;
                     }
-                    went[group].add(event);
+                    went[group].add(1, event.occurred_at, event.occurred_at);
                     declared.push(*leaf);
                     gone.push(event.event_id);
                     continue;
@@ -209,7 +210,7 @@ impl Work<'_> {
         self.archives.iter().any(|archive| archive.contains(place))
     }
 
-    fn declare(&self, current: &Current, went: &[Went], leaves: Vec<(Place, Hash)>) -> Result<()> {
+    fn declare(&self, current: &Current, went: &[Count], leaves: Vec<(Place, Hash)>) -> Result<()> {
         let groups = || {
             current
                 .plan

@@ -100,7 +100,6 @@ fn make(most: i64) -> Result<(i64, i64)> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let (mut ranges, mut range) = (Vec::new(), Range::default());
     events.each_by_id(&snapshot, before.saturating_add(1), settled, |row| {
-        pgrx::check_for_interrupts!();
         // A forged event may have the id of the one before: they stand in one range.
         if range.events >= i64::from(RANGE) && !range.ends_with(row) {
             ranges.push(std::mem::take(&mut range));

@@ -55,6 +55,7 @@ pub struct Range {
 }
 
 /// The values of one filter, in the order in which they came.
+#[derive(Default)]
 struct Values<K> {
     having: Vec<(K, Having)>,
     places: HashMap<K, usize>,
@@ -62,17 +63,7 @@ struct Values<K> {
     last: usize,
 }
 
-impl<K> Default for Values<K> {
-    fn default() -> Self {
-        Self {
-            having: Vec::new(),
-            places: HashMap::new(),
-            last: 0,
-        }
-    }
-}
-
-impl<K: Eq + Hash + Clone> Values<K> {
+impl<K: Eq + Hash> Values<K> {
     fn add<Q>(&mut self, value: &Q, event_id: i64)
     where
         K: Borrow<Q>,
@@ -139,7 +130,6 @@ impl Range {
             ..Self::default()
         };
         events.each(snapshot, first, last, |row| {
-            pgrx::check_for_interrupts!();
             range.add(row);
             Ok(())
         })?;

@@ -177,8 +177,7 @@ fn outside(
         .stdout(Stdio::null());
     ensure!(export.status()?.success(), "attest export failed");
     bench.server.drop(DATABASE)?;
-    // DROP DATABASE makes a checkpoint, which is to be on disk too.
-    run::capture(Command::new("sync").arg("--file-system").arg(folder))?;
+    bench.server.checkpoint()?;
     step.progress(what);
     let mut verify = Command::new(program);
     verify

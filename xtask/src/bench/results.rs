@@ -111,12 +111,7 @@ impl Results {
     ) -> Option<f64> {
         let with = self.rounds(workload, case, system, unit);
         let without = self.rounds(workload, case, UNAUDITED, unit);
-        let each: Vec<f64> = with
-            .iter()
-            .zip(without)
-            .map(|(with, without)| compare(*with, *without))
-            .collect();
-        (!each.is_empty()).then(|| median(&each))
+        round_by_round(with, without, compare)
     }
 
     /// The median of the rounds' ratios to the unaudited system.
@@ -139,6 +134,20 @@ impl Results {
             .iter()
             .filter(move |series| series.workload == workload && series.unit == unit)
     }
+}
+
+/// The median of the rounds' comparisons; none where no round has both.
+pub fn round_by_round(
+    with: &[f64],
+    without: &[f64],
+    compare: impl Fn(f64, f64) -> f64,
+) -> Option<f64> {
+    let each: Vec<f64> = with
+        .iter()
+        .zip(without)
+        .map(|(with, without)| compare(*with, *without))
+        .collect();
+    (!each.is_empty()).then(|| median(&each))
 }
 
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

@@ -1,6 +1,6 @@
 //! What pg_attest promises itself, and whether a run kept it.
 
-use super::results::{Results, Unit, number};
+use super::results::{Results, Unit, number, round_by_round};
 use super::system::{DIFF, FULL, UNAUDITED};
 use super::{archive, floor, growth, ledger, memory, reading, retention, session, tpcb};
 use crate::stats::median;
@@ -150,9 +150,8 @@ fn ledgers(results: &Results, all: &mut Vec<Target>) {
         all.extend(at_most("i", format!("{case}, bytes"), bound, bytes));
     }
     let tps = |case| results.rounds("i", case, FULL, Unit::Tps);
-    let pairs = tps(ledger::SEALER_ON).iter().zip(tps(ledger::SEALER_OFF));
-    let ratios: Vec<f64> = pairs.map(|(on, off)| on / off).collect();
-    let ratio = (!ratios.is_empty()).then(|| median(&ratios));
+    let (on, off) = (tps(ledger::SEALER_ON), tps(ledger::SEALER_OFF));
+    let ratio = round_by_round(on, off, |on, off| on / off);
     let what = format!("{}, tps to that with it off", ledger::SEALER_ON);
     all.extend(at_least("i", what, 0.97, ratio));
 }

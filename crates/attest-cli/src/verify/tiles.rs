@@ -251,16 +251,13 @@ impl TileView<'_> {
             }
             return Known::Leaves { hashes, root };
         }
-        let is_good = |leaves: &Vec<Hash>| self.leads_up(root_of(leaves)) == Some(true);
-        let tile_good = self.stored.hashes.as_ref().is_some_and(is_good);
+        let leads_up = |leaves: &Vec<Hash>| self.leads_up(root_of(leaves));
+        let stored = self.stored.hashes.as_ref().and_then(leads_up);
         let computed = self.computed();
-        let events_good =
-            !suspects.is_empty() && !tile_good && computed.as_ref().is_some_and(is_good);
-        let tile_fails = self
-            .stored
-            .hashes
-            .as_ref()
-            .is_some_and(|hashes| self.leads_up(root_of(hashes)) == Some(false));
+        let events_good = !suspects.is_empty()
+            && stored != Some(true)
+            && computed.as_ref().and_then(leads_up) == Some(true);
+        let tile_fails = stored == Some(false);
         if tile_fails {
             let leaf = suspects.first().map_or(first, |(leaf, _)| **leaf);
             let detail = format!(
