@@ -17,7 +17,7 @@ use crate::pg::cell::Backend;
 use crate::pg::query;
 use crate::pg::relation::{lock, lock_at_once};
 use crate::pg::role::ActAsSuperuser;
-use crate::pg::{catalog, progress, xact};
+use crate::pg::{catalog, progress, wal, xact};
 use pgrx::prelude::*;
 use std::cell::RefCell;
 
@@ -287,6 +287,9 @@ fn is_empty(partition: &Partition) -> Result<bool> {
 /// transaction of its own, which takes that lock last, has next to nothing to write, and ends next.
 fn drop_if_empty(partition: &Partition) -> Result<()> {
     let name = partition.sql();
+    // The month's files went a moment ago, which some file systems are busy with for a tenth of a second: no commit of ours waits for
+    // that while it shuts the log.
+    wal::wait_for_disk()?;
     // All are only tried, so that no order of them is a deadlock.
     for table in [&partition.name, "audit_events_default", "audit_events"] {
         let oid = catalog::audit_relation(table);
