@@ -52,9 +52,9 @@ CREATE PROCEDURE restore(nth int, ago interval) LANGUAGE sql AS $$
 $$;
 SET audit.restore = on;
 CALL restore(1, '14 months');
-\c regress_summaries
-SET client_min_messages = warning;
-SET TimeZone = 'UTC';
+\getenv inputdir PG_ABS_SRCDIR
+\set reconnect :inputdir '/sql/include/reconnect.sql'
+\i :reconnect
 \set SHOW_CONTEXT never
 SELECT task, done > 0 AS done FROM audit.maintain() WHERE task LIKE '%default%' OR task LIKE '%summarised';
 
@@ -257,9 +257,7 @@ RESET audit.restore;
 SELECT * FROM ranges;
 SELECT audit.summarize_events();
 SELECT * FROM wrong(2);
-\c regress_summaries
-SET client_min_messages = warning;
-SET TimeZone = 'UTC';
+\i :reconnect
 SELECT task, done > 0 AS done FROM audit.maintain() WHERE task LIKE '%default%';
 CALL summarize();
 SELECT ranges = (SELECT count(*) FROM audit.audit_events) / 2048 AS all_of_them, of_one_size, stale FROM ranges;
@@ -295,9 +293,7 @@ SET audit.restore = on;
 INSERT INTO audit.audit_events
 SELECT (jsonb_populate_record(e, jsonb_build_object('occurred_at', e.occurred_at - interval '30 years'))).*
 FROM audit.audit_events e WHERE event_id IN (SELECT id FROM ends);
-\c regress_summaries
-SET client_min_messages = warning;
-SET TimeZone = 'UTC';
+\i :reconnect
 \set SHOW_CONTEXT never
 CALL summarize();
 SELECT max(have.events - r.events) AS not_counted

@@ -17,9 +17,9 @@ SELECT -1000 + g, '2015-01-10'::timestamptz + g * interval '10 days', '2015-01-1
        'public', 'sessions', g::text, 'old', 'old' FROM generate_series(1, 6) g;
 RESET audit.restore;
 SELECT * FROM audit.maintain() WHERE task LIKE 'events%';
-\c
-SET client_min_messages = warning;
-SET TimeZone = 'UTC';
+\getenv inputdir PG_ABS_SRCDIR
+\set reconnect :inputdir '/sql/include/reconnect.sql'
+\i :reconnect
 SELECT audit.seal() > 0 AS sealed;
 
 -- the application's own old rows: by the table's owner, audited, in the time zone of the column's type
