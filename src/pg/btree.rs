@@ -8,7 +8,8 @@
 //!
 //! What is done to a page stands in `btree_leaf`.
 
-use super::btree_leaf::{self, Entry};
+use super::btree_leaf;
+use super::btree_queue::{Entry, Queue};
 use super::index_plan::{IndexPlan, IndexPlans};
 use super::memory::Context;
 use super::nbtree;
@@ -22,11 +23,6 @@ use std::rc::Rc;
 /// Entries wait until they are of so many rows: some 100 bytes each. The more are sorted together, the fuller they leave the pages of
 /// an index whose order is not the statement's.
 const WAITING: usize = 131_072;
-/// So few go one by one: an image of the page and its comparison would cost more.
-const FEW: usize = 6;
-/// Where pages take few entries, so many go one by one before pages are tried again.
-const PAUSE: usize = 64;
-
 /// The indexes of an open table, and the entries that wait for them.
 pub(in crate::pg) struct Indexes {
     plans: Rc<IndexPlans>,
@@ -224,27 +220,12 @@ impl Entries {
         }
         // Stable: rows without a text in their key keep their order, which for event ids is the index's own.
         waiting.sort_by_key(|entry| entry.order);
-        let mut left = rows.len();
-        let (mut one_by_one, mut scattered) = (0, false);
-        let mut rest = waiting.as_mut_slice();
-        while let Some(first) = rest.first() {
-            let mut taken = 0;
-            if one_by_one > 0 {
-                one_by_one -= 1;
-            } else if left > FEW {
-                taken = self.fill_leaf(scratch, heap, rest, &rows);
-                // Once may be a full page; twice in a row is a statement that walks the index at random.
-                let few = taken < FEW;
-                if std::mem::replace(&mut scattered, few) && few {
-                    one_by_one = PAUSE;
-                }
+        let mut queue = Queue::new(self.index.raw(), self.unique, &waiting, &rows);
+        while !queue.is_empty() {
+            if rows.len() > 1 {
+                Self::fill_leaves(scratch, heap, &mut queue);
             }
-            if taken == 0 {
-                self.insert_one(scratch, heap, first.tuple, rows[first.start]);
-                taken = 1;
-            }
-            left -= taken;
-            rest = without(rest, taken);
+            self.insert_first(scratch, heap, &mut queue);
             scratch.reset();
             pgrx::check_for_interrupts!();
         }
@@ -255,13 +236,18 @@ impl Entries {
         self.buffers.last.clear();
     }
 
-    fn insert_one(
-        &self,
-        scratch: &Context,
-        heap: pg_sys::Relation,
-        entry: pg_sys::IndexTuple,
-        row: pg_sys::ItemPointerData,
-    ) {
+    /// Inserts, leaf by leaf, up to the first entry that is not plain or has no room.
+    fn fill_leaves(scratch: &Context, heap: pg_sys::Relation, queue: &mut Queue<'_>) {
+        // SAFETY: nothing inside has to be dropped, so that an ERROR may jump out: what is allocated goes with the scratch
+        // context, locks and pins of buffers with the transaction.
+        scratch.run(|| unsafe { pg_guard_ffi_boundary(|| btree_leaf::fill(heap, queue)) });
+    }
+
+    /// Inserts the first entry for its first row, `PostgreSQL`'s own way.
+    fn insert_first(&self, scratch: &Context, heap: pg_sys::Relation, queue: &mut Queue<'_>) {
+        let Some((entry, rows)) = queue.first() else {
+            return;
+        };
         let check = if self.unique {
             pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
         } else {
@@ -269,43 +255,13 @@ impl Entries {
         };
         // SAFETY: what btinsert does with the entry that it forms (src/backend/access/nbtree/nbtree.c); nothing to drop inside.
         scratch.run(|| unsafe {
-            (*entry).t_tid = row;
+            (*entry).t_tid = rows[0];
             pg_guard_ffi_boundary(|| {
-                nbtree::_bt_doinsert(self.index.raw(), entry, check, false, heap)
-            })
+                nbtree::_bt_doinsert(self.index.raw(), entry, check, false, heap);
+                queue.advance(1);
+            });
         });
     }
-
-    /// Inserts into the first row's leaf page as many as belong there, are plain and have room; returns of how many rows.
-    fn fill_leaf(
-        &self,
-        scratch: &Context,
-        heap: pg_sys::Relation,
-        entries: &[Entry],
-        rows: &[pg_sys::ItemPointerData],
-    ) -> usize {
-        // SAFETY: nothing inside has to be dropped, so that an ERROR may jump out: what is allocated goes with the scratch
-        // context, locks and pins of buffers with the transaction.
-        scratch.run(|| unsafe {
-            pg_guard_ffi_boundary(|| {
-                btree_leaf::fill(self.index.raw(), heap, self.unique, entries, rows)
-            })
-        })
-    }
-}
-
-/// The entries behind the first `taken` rows.
-fn without(mut entries: &mut [Entry], mut taken: usize) -> &mut [Entry] {
-    while let Some(first) = entries.first_mut() {
-        if taken < first.count {
-            first.start += taken;
-            first.count -= taken;
-            break;
-        }
-        taken -= first.count;
-        entries = &mut entries[1..];
-    }
-    entries
 }
 
 /// Heap positions in their order.

@@ -1,161 +1,240 @@
-//! Many entries into one leaf page of a btree.
+//! Entries into the leaf pages of a btree: which belong on a page, and where.
 //!
 //! What is done to a page is what `_bt_insertonpg` does to a leaf with room (`src/backend/access/nbtree/nbtinsert.c`), and for posting lists
-//! what `_bt_dedup_pass` leaves (`nbtdedup.c`). The WAL record is a generic one (`src/backend/access/transam/generic_xlog.c`), which
-//! recovery and standbys replay like any other.
+//! what `_bt_dedup_pass` leaves (`nbtdedup.c`). How it gets there, and into the WAL, stands in `btree_write`.
+//!
+//! No two pages are ever locked at once. From a leaf to its right sibling one goes as `_bt_moveright` does: what is greater than a
+//! page's high key stays right of it, whatever others do meanwhile.
 
+use super::btree_queue::{Queue, insertion_key, set_row};
+use super::btree_write::LeafWriter;
 use super::nbtree::{self, HIGH_KEY, ScanInsert};
 use pgrx::pg_sys;
+use std::cmp::Ordering;
 use std::ptr;
 
 /// Larger entries, in bytes, go `PostgreSQL`'s own way: it limits them to a third of a page.
 const LARGEST: usize = 2000;
 /// An entry with a posting list has at most so many bytes, as deduplication leaves it (`BTMaxItemSize / 2`).
 const LARGEST_POSTING: usize = 1352;
+/// A leaf that takes more rows than these is written at once.
+const FEW: usize = 6;
 
-/// An entry of the index: a key, and the rows that have it.
-pub(super) struct Entry {
-    /// The first bytes of its text: a hint to the order of the index.
-    pub order: u128,
-    pub tuple: pg_sys::IndexTuple,
-    /// Where its rows begin in the rows that go with the entries, and how many they are.
-    pub start: usize,
-    pub count: usize,
-}
-
-/// Inserts into the first row's leaf page as many as belong there, are plain and have room; returns of how many rows.
+/// Inserts entries, leaf by leaf, up to the first that is not plain or has no room.
 ///
 /// # Safety
-/// Inside a guard; the entries are of the open index, which is of the open heap.
-pub(super) unsafe fn fill(
-    index: pg_sys::Relation,
-    heap: pg_sys::Relation,
-    unique: bool,
-    entries: &[Entry],
-    rows: &[pg_sys::ItemPointerData],
-) -> usize {
-    // SAFETY: by the caller. The page is locked from leaf_of to UnlockReleaseBuffer; its image changes, and the page itself
-    // only in GenericXLogFinish.
+/// Inside a guard; the queue's index is of the open heap.
+pub(super) unsafe fn fill(heap: pg_sys::Relation, queue: &mut Queue<'_>) {
+    let mut sibling = None;
+    // SAFETY: by the caller. Each page is locked until UnlockReleaseBuffer.
     unsafe {
-        let first = &entries[0];
-        let Some(key) = insertion_key(index, unique, first.tuple, &raw const rows[first.start])
-        else {
-            return 0;
-        };
-        let buffer = nbtree::leaf_of(index, heap, key);
-        nbtree::CheckForSerializableConflictIn(
-            index,
-            ptr::null_mut(),
-            nbtree::BufferGetBlockNumber(buffer),
-        );
-        if nbtree::has_unlogged_state(pg_sys::BufferGetPage(buffer)) {
+        while let Some(key) = queue.key() {
+            let buffer = match sibling {
+                Some(block) => nbtree::locked(queue.index, block),
+                None => nbtree::leaf_of(queue.index, heap, key),
+            };
+            let taken = queue.taken;
+            let next =
+                Leaf::find(queue, buffer, key).map_or(Next::NotPlain, |leaf| leaf.take(queue));
             nbtree::UnlockReleaseBuffer(buffer);
-            return 0;
+            let took = queue.taken - taken;
+            sibling = match next {
+                // One entry on a leaf: the next is probably farther away than the sibling.
+                Next::Behind(right) if took > 1 => Some(right),
+                Next::Behind(_) | Next::Elsewhere => None,
+                Next::NotPlain if took == 0 && sibling.is_some() => None,
+                Next::NotPlain => break,
+            };
+            nbtree::check_for_interrupts();
         }
-        let wal = nbtree::GenericXLogStart(index);
-        let page = nbtree::GenericXLogRegisterBuffer(wal, buffer, 0);
-        let mut leaf = Leaf {
-            index,
-            page,
-            unique,
-            rightmost: nbtree::is_rightmost(page),
-            before: 0,
-        };
-        if !leaf.rightmost {
-            leaf.before = HIGH_KEY;
-        }
-        let mut taken = 0;
-        for entry in entries {
-            let added = leaf.add(entry.tuple, &rows[entry.start..][..entry.count], taken > 0);
-            taken += added;
-            if added < entry.count {
-                break;
-            }
-        }
-        if taken == 0 {
-            nbtree::GenericXLogAbort(wal);
-        } else {
-            nbtree::GenericXLogFinish(wal);
-        }
-        nbtree::UnlockReleaseBuffer(buffer);
-        taken
+        queue.free_key();
     }
 }
 
-/// The image of a leaf page that is being filled.
+/// Where the next entry belongs.
+enum Next {
+    /// Behind the leaf, whose right sibling this is.
+    Behind(pg_sys::BlockNumber),
+    /// Before what went in: a descent tells.
+    Elsewhere,
+    /// On the leaf, but it is not plain or has no room; or nothing is left.
+    NotPlain,
+}
+
+/// A leaf page that is being filled.
 struct Leaf {
     index: pg_sys::Relation,
-    page: pg_sys::Page,
     unique: bool,
-    rightmost: bool,
-    /// The offset before the first that the next entry may take: the descent found the first entry's page, the others follow it.
+    buffer: pg_sys::Buffer,
+    page: pg_sys::Page,
+    right: Option<pg_sys::BlockNumber>,
+    /// The offset before the first that the next entry may take.
     before: pg_sys::OffsetNumber,
 }
 
 impl Leaf {
-    /// Adds an entry with as many of its rows, ascending, as belong on the page and have room; returns how many.
+    /// The leaf in a locked buffer, which is the key's own leaf or one to its left; None where it is not the key's own, or not to be written to.
     ///
     /// # Safety
-    /// Inside a guard; the entry is of the index, the page a leaf of it. Unless `follows`, the entry's first row belongs on the page.
-    unsafe fn add(
-        &mut self,
-        entry: pg_sys::IndexTuple,
-        rows: &[pg_sys::ItemPointerData],
-        mut follows: bool,
-    ) -> usize {
-        let mut added = 0;
+    /// Inside a guard; a page of the queue's index, its key.
+    unsafe fn find(
+        queue: &Queue<'_>,
+        buffer: pg_sys::Buffer,
+        key: *mut ScanInsert,
+    ) -> Option<Self> {
         // SAFETY: by the caller.
         unsafe {
-            let base = entry_size(entry);
-            if base > LARGEST {
-                return 0;
+            let page = pg_sys::BufferGetPage(buffer);
+            if !nbtree::is_live_leaf(page) {
+                return None;
             }
-            let Some(key) = insertion_key(self.index, self.unique, entry, &raw const rows[0])
-            else {
-                return 0;
+            let right = nbtree::right_of(page);
+            let before = if right.is_some() { HIGH_KEY } else { 0 };
+            let leaf = Self {
+                index: queue.index,
+                unique: queue.unique,
+                buffer,
+                page,
+                right,
+                before,
             };
-            let may_share = !self.unique && (*key).all_equal_image && base < LARGEST_POSTING;
-            while let Some(first) = rows.get(added) {
-                let room = nbtree::PageGetFreeSpace(self.page);
-                if room < base {
+            (leaf.side_of(key) == Ordering::Less).then_some(leaf)
+        }
+    }
+
+    /// Where a key lies by the page's high key: before it, so that it belongs here; behind it; or, equal without a heap position (see
+    /// `insertion_key`), perhaps with duplicates on the next page.
+    ///
+    /// # Safety
+    /// Inside a guard; a key of `insertion_key`, not less than what the page begins with.
+    unsafe fn side_of(&self, key: *mut ScanInsert) -> Ordering {
+        if self.right.is_none() {
+            return Ordering::Less;
+        }
+        // SAFETY: by the caller.
+        match unsafe { nbtree::_bt_compare(self.index, key, self.page, HIGH_KEY) } {
+            0 if !self.unique => Ordering::Less,
+            order => order.cmp(&0),
+        }
+    }
+
+    /// Takes what belongs here, is plain and has room; the first entry belongs here.
+    ///
+    /// # Safety
+    /// Inside a guard; the queue is of this index.
+    unsafe fn take(mut self, queue: &mut Queue<'_>) -> Next {
+        // SAFETY: by the caller.
+        unsafe {
+            nbtree::CheckForSerializableConflictIn(
+                self.index,
+                ptr::null_mut(),
+                nbtree::BufferGetBlockNumber(self.buffer),
+            );
+            let many = !nbtree::has_unlogged_state(self.page) && self.is_for_many(queue);
+            let mut writer = LeafWriter::new(self.index, self.buffer, many);
+            self.page = writer.page();
+            let next = self.fill(&mut writer, queue);
+            writer.finish();
+            next
+        }
+    }
+
+    /// Whether more than a few rows belong here.
+    ///
+    /// # Safety
+    /// As `take`.
+    unsafe fn is_for_many(&self, queue: &Queue<'_>) -> bool {
+        let Some((entry, row)) = queue.behind(FEW) else {
+            return false;
+        };
+        // SAFETY: by the caller.
+        unsafe {
+            insertion_key(self.index, self.unique, entry, row).is_some_and(|key| {
+                let belongs = self.side_of(key) == Ordering::Less;
+                nbtree::pfree(key.cast());
+                belongs
+            })
+        }
+    }
+
+    /// # Safety
+    /// As `take`; the writer is of this page.
+    unsafe fn fill(&mut self, writer: &mut LeafWriter, queue: &mut Queue<'_>) -> Next {
+        let mut follows = false;
+        // SAFETY: by the caller.
+        unsafe {
+            while let (Some(key), Some((entry, rows))) = (queue.key(), queue.first()) {
+                if follows {
+                    match (self.side_of(key), self.right) {
+                        (Ordering::Less, _) => {}
+                        (Ordering::Greater, Some(right)) => return Next::Behind(right),
+                        _ => break,
+                    }
+                    if nbtree::_bt_compare(self.index, key, self.page, self.before) <= 0 {
+                        return Next::Elsewhere;
+                    }
+                }
+                let added = self.add(writer, key, entry, rows);
+                if added == 0 {
                     break;
                 }
-                let share = if may_share {
-                    // entries are aligned
-                    let room = room.min(LARGEST_POSTING) & !(pg_sys::MAXIMUM_ALIGNOF as usize - 1);
-                    room.saturating_sub(base) / size_of::<pg_sys::ItemPointerData>()
-                } else {
-                    1
-                };
-                let run = &rows[added..][..share.clamp(1, rows.len() - added)];
-                set_row(self.unique, key, first);
-                if follows && nbtree::_bt_compare(self.index, key, self.page, self.before) <= 0 {
-                    break;
-                }
-                let Some(offset) = self.place_of(key, run) else {
-                    break;
-                };
-                let item = if let [row] = run {
-                    (*entry).t_tid = *row;
-                    entry
-                } else {
-                    // at most LARGEST_POSTING / 6
-                    nbtree::_bt_form_posting(entry, run.as_ptr(), run.len() as i32)
-                };
-                let size = entry_size(item);
-                if nbtree::PageAddItemExtended(self.page, item.cast(), size, offset, 0) != offset {
-                    break;
-                }
-                self.before = offset;
-                added += run.len();
+                queue.advance(added);
                 follows = true;
             }
         }
-        added
+        Next::NotPlain
     }
 
-    /// The offset, behind `before`, of the first entry of the page that is greater than the key with these rows; None where they do
-    /// not belong on this page, or where one is equal: a duplicate of a unique key, or a posting list among the rows.
+    /// Adds an entry with as many of its rows, ascending, as one posting list takes; returns how many, none where it is not plain or
+    /// has no room.
+    ///
+    /// # Safety
+    /// As `fill`; the key is the entry's, with the first of the rows, and belongs behind `before`.
+    unsafe fn add(
+        &mut self,
+        writer: &mut LeafWriter,
+        key: *mut ScanInsert,
+        entry: pg_sys::IndexTuple,
+        rows: &[pg_sys::ItemPointerData],
+    ) -> usize {
+        // SAFETY: by the caller.
+        unsafe {
+            let base = aligned_size(entry);
+            let room = nbtree::PageGetFreeSpace(self.page);
+            if base > LARGEST || room < base {
+                return 0;
+            }
+            let may_share = writer.takes_posting_lists()
+                && !self.unique
+                && (*key).all_equal_image
+                && base < LARGEST_POSTING;
+            let share = if may_share {
+                // entries are aligned
+                let room = room.min(LARGEST_POSTING) & !(pg_sys::MAXIMUM_ALIGNOF as usize - 1);
+                room.saturating_sub(base) / size_of::<pg_sys::ItemPointerData>()
+            } else {
+                1
+            };
+            let run = &rows[..share.clamp(1, rows.len())];
+            let Some(offset) = self.place_of(key, run) else {
+                return 0;
+            };
+            if let [row] = run {
+                (*entry).t_tid = *row;
+                writer.put(entry, base, offset);
+            } else {
+                // at most LARGEST_POSTING / 6
+                let list = nbtree::_bt_form_posting(entry, run.as_ptr(), run.len() as i32);
+                writer.put(list, aligned_size(list), offset);
+                nbtree::pfree(list.cast());
+            }
+            self.before = offset;
+            run.len()
+        }
+    }
+
+    /// The offset, behind `before`, of the first entry of the page that is greater than the key with these rows; None where one is equal (a
+    /// duplicate of a unique key, or a posting list among the rows), or where they do not all belong on this page.
     ///
     /// # Safety
     /// As `add`; the key's row is the first of `run`.
@@ -179,61 +258,17 @@ impl Leaf {
                 }
                 middle = low + (high - low) / 2;
             }
-            let last = &run[run.len() - 1];
-            set_row(self.unique, key, last);
-            if run.len() > 1
-                && low < end
-                && nbtree::_bt_compare(self.index, key, self.page, low) >= 0
-            {
-                return None;
+            if let [_, .., last] = run {
+                set_row(self.unique, key, last);
+                let all_before = if low < end {
+                    nbtree::_bt_compare(self.index, key, self.page, low) < 0
+                } else {
+                    self.side_of(key) == Ordering::Less
+                };
+                return all_before.then_some(low);
             }
-            let belongs = self.rightmost
-                || is_below(
-                    nbtree::_bt_compare(self.index, key, self.page, HIGH_KEY),
-                    self.unique,
-                );
-            belongs.then_some(low)
+            Some(low)
         }
-    }
-}
-
-/// Whether an entry belongs on a page by its comparison with the page's high key. Without a heap position in the key (see
-/// `insertion_key`) an equal one may have its duplicates on the next page.
-fn is_below(comparison: i32, unique: bool) -> bool {
-    comparison < 0 || (comparison == 0 && !unique)
-}
-
-/// Sets the row whose place the key stands for; a unique index's key has none.
-///
-/// # Safety
-/// A key of `insertion_key`; the row outlives its use.
-unsafe fn set_row(unique: bool, key: *mut ScanInsert, row: *const pg_sys::ItemPointerData) {
-    if !unique {
-        // SAFETY: by the caller. nbtree only reads it.
-        unsafe { (*key).scan_tid = row.cast_mut() };
-    }
-}
-
-/// The key to look an entry's place up with. As in `_bt_doinsert`, a unique index's has no heap position: so equal keys show. None
-/// where the index or the entry is of another kind.
-///
-/// # Safety
-/// Inside a guard; the entry is of the open index.
-unsafe fn insertion_key(
-    index: pg_sys::Relation,
-    unique: bool,
-    entry: pg_sys::IndexTuple,
-    row: *const pg_sys::ItemPointerData,
-) -> Option<*mut ScanInsert> {
-    // SAFETY: by the caller.
-    unsafe {
-        let key = nbtree::_bt_mkscankey(index, entry);
-        if !(*key).heap_key_space || (unique && (*key).any_null_keys) {
-            return None;
-        }
-        (*key).scan_tid = ptr::null_mut();
-        set_row(unique, key, row);
-        Some(key)
     }
 }
 
@@ -241,8 +276,7 @@ unsafe fn insertion_key(
 ///
 /// # Safety
 /// A valid entry.
-unsafe fn entry_size(entry: pg_sys::IndexTuple) -> usize {
+unsafe fn aligned_size(entry: pg_sys::IndexTuple) -> usize {
     // SAFETY: by the caller.
-    let size = unsafe { usize::from((*entry).t_info) & pg_sys::INDEX_SIZE_MASK as usize };
-    size.next_multiple_of(pg_sys::MAXIMUM_ALIGNOF as usize)
+    unsafe { nbtree::entry_size(entry) }.next_multiple_of(pg_sys::MAXIMUM_ALIGNOF as usize)
 }

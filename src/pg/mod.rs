@@ -19,6 +19,8 @@
 pub mod attempt;
 mod btree;
 mod btree_leaf;
+mod btree_queue;
+mod btree_write;
 pub mod catalog;
 pub mod cell;
 pub mod columns;
