@@ -2,11 +2,11 @@
 //!
 //! `PostgreSQL` inserts index entries one by one: each descends from the root, locks its leaf page and writes a WAL record.
 //! The entries of one statement lie close together: a primary key's at the right edge, row keys where the statement walked the
-//! table, one request's all in one place. So they wait until the statement ends or many are waiting, are sorted, and go page by page: one descent, one lock and
-//! one WAL record for all that a leaf page takes. Rows with one key share a posting list from the start. Whatever is not plain (a full page, which has to be deduplicated or split; a
-//! possible duplicate of a unique key; a posting list to be split; a page with dead entries; an index of an old format) goes `PostgreSQL`'s own way.
-//!
-//! What is done to a page stands in `btree_leaf`.
+//! table, one request's all in one place. So they wait until the statement ends or many are waiting, are sorted, and go page by page
+//! (`btree_leaf`): one lock for all that a leaf page takes, one WAL record where it takes many, and from one page to the next without a descent
+//! where they lie close. Rows with one key share a posting list from the start. Whatever is not plain (a full page, which has to be
+//! deduplicated or split; a possible duplicate of a unique key; a posting list to be split; an index of an old format) goes
+//! `PostgreSQL`'s own way, and so does a single row.
 
 use super::btree_leaf;
 use super::btree_queue::{Entry, Queue};
@@ -270,12 +270,22 @@ fn position(row: &pg_sys::ItemPointerData) -> (u16, u16, u16) {
     (row.ip_blkid.bi_hi, row.ip_blkid.bi_lo, row.ip_posid)
 }
 
-/// The first bytes of the key's text, as a number that sorts like them: a hint to the order of the index, no more.
-fn leading_bytes<'a>(mut key: impl Iterator<Item = Field<'a>>, position: usize) -> u128 {
+/// The first bytes of the key's table and text, as a number that sorts like them: a hint to the order of the index, no more.
+fn leading_bytes<'a>(key: impl Iterator<Item = Field<'a>>, position: usize) -> u128 {
     let mut leading = [0; 16];
-    if let Some(text) = key.nth(position).and_then(Field::text) {
-        let length = text.len().min(leading.len());
-        leading[..length].copy_from_slice(&text[..length]);
+    let mut free = leading.as_mut_slice();
+    for field in key.take(position + 1) {
+        let oid;
+        let bytes = match field {
+            Field::Oid(table) => {
+                oid = table.to_u32().to_be_bytes();
+                &oid
+            }
+            field => field.text().unwrap_or_default(),
+        };
+        let (filled, rest) = free.split_at_mut(bytes.len().min(free.len()));
+        filled.copy_from_slice(&bytes[..filled.len()]);
+        free = rest;
     }
     u128::from_be_bytes(leading)
 }

@@ -139,7 +139,7 @@ impl Leaf {
         }
     }
 
-    /// Whether more than a few rows belong here.
+    /// Whether more than a few rows belong here, as far as one behind them tells.
     ///
     /// # Safety
     /// As `take`.
@@ -150,7 +150,10 @@ impl Leaf {
         // SAFETY: by the caller.
         unsafe {
             insertion_key(self.index, self.unique, entry, row).is_some_and(|key| {
-                let belongs = self.side_of(key) == Ordering::Less;
+                let first = self.before + 1;
+                let belongs = self.side_of(key) == Ordering::Less
+                    && (first > pg_sys::PageGetMaxOffsetNumber(self.page)
+                        || nbtree::_bt_compare(self.index, key, self.page, first) > 0);
                 nbtree::pfree(key.cast());
                 belongs
             })

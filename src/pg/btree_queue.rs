@@ -6,7 +6,7 @@ use std::ptr;
 
 /// An entry of the index: a key, and the rows that have it.
 pub(super) struct Entry {
-    /// The first bytes of its text: a hint to the order of the index.
+    /// Its first bytes: a hint to the order of the index.
     pub order: u128,
     pub tuple: pg_sys::IndexTuple,
     /// Where its rows begin in the rows that go with the entries, and how many they are.

@@ -5,6 +5,7 @@ use std::thread;
 use anyhow::{Result, ensure};
 use live_tests::database::Database;
 use live_tests::{Sql, oracle, own_cluster, shared};
+use postgres::Client;
 
 /// Statements whose row keys come in every order: ascending, descending, scattered, all alike but for their ends, long, missing.
 const STATEMENTS: [&str; 9] = [
@@ -21,7 +22,11 @@ const STATEMENTS: [&str; 9] = [
 
 const WRITERS: [&str; 3] = ["x", "y", "z"];
 
-/// Each writer has its own tables `t_…` and `n_…`: what they share is the log.
+/// Rows of the table that all writers update, and how many parts they do it in: a statement's rows come from everywhere in it.
+const ROWS: usize = 6000;
+const PARTS: usize = 12;
+
+/// Each writer has its own tables `t_…` and `n_…`: what they share is the log, and the table `scattered`.
 fn schema(db: &Database) -> Result<()> {
     let mut client = db.connect()?;
     for writer in WRITERS {
@@ -31,7 +36,44 @@ fn schema(db: &Database) -> Result<()> {
              SELECT audit.attach('t_{writer}'), audit.attach('n_{writer}')"
         ))?;
     }
+    scattered(&mut client)
+}
+
+/// The table `scattered` with some history.
+fn scattered(client: &mut Client) -> Result<()> {
+    client.run(&format!(
+        "CREATE TABLE scattered (k int PRIMARY KEY, v int NOT NULL DEFAULT 0);
+         INSERT INTO scattered SELECT generate_series(1, {ROWS});
+         SELECT audit.attach('scattered')"
+    ))?;
+    for _ in 0..5 {
+        client.run("UPDATE scattered SET v = v + 1")?;
+    }
     Ok(())
+}
+
+/// An UPDATE of every twelfth row: each leaf of the log's index by row takes some two of its entries.
+fn update_part(part: usize) -> String {
+    format!("UPDATE scattered SET v = v + 1 WHERE k % {PARTS} = {part}")
+}
+
+/// The leaves that one writer's statement goes through are those that the others' do, and split.
+fn scatter(db: &Database, writer: usize) -> Result<()> {
+    let mut client = db.connect()?;
+    for round in 0..24 {
+        let part = writer + WRITERS.len() * (round % (PARTS / WRITERS.len()));
+        client.run(&update_part(part))?;
+    }
+    Ok(())
+}
+
+/// The index by row of the log's partition that the events are in.
+fn history_index(client: &mut Client) -> Result<String> {
+    client.one(
+        "SELECT i.indexrelid::regclass::text FROM pg_inherits h JOIN pg_index i ON i.indrelid = h.inhrelid
+         WHERE h.inhparent = 'audit.audit_events'::regclass AND pg_get_indexdef(i.indexrelid) LIKE '%(table_oid, row_key)'
+         ORDER BY pg_relation_size(i.indexrelid) DESC LIMIT 1",
+    )
 }
 
 /// One writer: all statements; some under ids of its own, some under ids that all writers have, some under none.
@@ -47,6 +89,14 @@ fn write(db: &Database, writer: &str) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// How often pages of the index were visited.
+fn visits(client: &mut Client, index: &str) -> Result<i64> {
+    client.run("SELECT pg_stat_force_next_flush()")?;
+    client.number(&format!(
+        "SELECT pg_stat_get_blocks_fetched('{index}'::regclass)"
+    ))
 }
 
 /// Every index agrees with its heap, in both directions, and finds what a scan of the heap finds.
@@ -82,7 +132,7 @@ fn sound(db: &Database) -> Result<()> {
         oracle::check(&mut client, &format!("t_{writer}"))?;
         oracle::check(&mut client, &format!("n_{writer}"))?;
     }
-    Ok(())
+    oracle::check(&mut client, "scattered")
 }
 
 #[test]
@@ -94,9 +144,43 @@ fn entries_of_writers_side_by_side_are_complete_and_in_order() {
             for writer in writers {
                 writer.join().expect("a writer panicked")?;
             }
+            let scatterers = [0, 1, 2].map(|writer| scope.spawn(move || scatter(db, writer)));
+            for scatterer in scatterers {
+                scatterer.join().expect("a writer panicked")?;
+            }
             Ok(())
         })?;
         sound(db)
+    });
+}
+
+/// From leaf to leaf, not from the root each: fewer pages are visited than entries come in, and each has a native record.
+#[test]
+fn scattered_entries_go_from_leaf_to_leaf() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        scattered(&mut client)?;
+        client.run("CREATE EXTENSION pg_walinspect")?;
+        let index = history_index(&mut client)?;
+        let before = visits(&mut client, &index)?;
+        let start = client.one("SELECT pg_current_wal_insert_lsn()")?;
+        client.run(&update_part(0))?;
+        let visits = visits(&mut client, &index)? - before;
+        let records = client.number(&format!(
+            "SELECT count(*) FROM pg_get_wal_records_info('{start}', pg_current_wal_flush_lsn())
+             WHERE record_type LIKE 'INSERT_LEAF%'
+                 AND block_ref LIKE '%/' || pg_relation_filenode('{index}') || ' %'"
+        ))?;
+        let entries = i64::try_from(ROWS / PARTS)?;
+        ensure!(
+            records > entries * 9 / 10,
+            "{records} records of {entries} entries"
+        );
+        ensure!(
+            visits < entries,
+            "{visits} visits to pages for {entries} entries"
+        );
+        Ok(())
     });
 }
 
@@ -106,9 +190,32 @@ fn recovery_restores_the_very_pages() {
     own_cluster(&[("wal_consistency_checking", "all")], |db| {
         schema(db)?;
         db.connect()?.run("CHECKPOINT")?;
+        for (number, writer) in WRITERS.iter().enumerate() {
+            write(db, writer)?;
+            scatter(db, number)?;
+        }
+        db.cluster().kill_postmaster()?;
+        db.cluster().start()?;
+        sound(db)
+    });
+}
+
+/// Under `wal_level` minimal, what a transaction puts into storage of its own goes to disk without WAL.
+#[test]
+fn an_index_of_the_own_transaction_is_spared_the_wal() {
+    let settings = [("wal_level", "minimal"), ("max_wal_senders", "0")];
+    own_cluster(&settings, |db| {
+        schema(db)?;
         for writer in WRITERS {
             write(db, writer)?;
         }
+        let mut client = db.connect()?;
+        let index = history_index(&mut client)?;
+        client.run(&format!(
+            "BEGIN; REINDEX INDEX {index}; {}; {}; COMMIT",
+            update_part(0),
+            update_part(1)
+        ))?;
         db.cluster().kill_postmaster()?;
         db.cluster().start()?;
         sound(db)
