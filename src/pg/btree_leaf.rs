@@ -39,8 +39,8 @@ pub(super) unsafe fn fill(heap: pg_sys::Relation, queue: &mut Queue<'_>) {
             nbtree::UnlockReleaseBuffer(buffer);
             let took = queue.taken - taken;
             sibling = match next {
-                // One entry on a leaf: the next is probably farther away than the sibling.
-                Next::Behind(right) if took > 1 => Some(right),
+                // One entry on a leaf that was not next to the one before: the entries lie farther apart than leaves.
+                Next::Behind(right) if took > 1 || sibling.is_some() => Some(right),
                 Next::Behind(_) | Next::Elsewhere => None,
                 Next::NotPlain if took == 0 && sibling.is_some() => None,
                 Next::NotPlain => break,
