@@ -23,6 +23,7 @@ use std::rc::Rc;
 /// Entries wait until they are of so many rows: some 100 bytes each. The more are sorted together, the fuller they leave the pages of
 /// an index whose order is not the statement's.
 const WAITING: usize = 131_072;
+
 /// The indexes of an open table, and the entries that wait for them.
 pub(in crate::pg) struct Indexes {
     plans: Rc<IndexPlans>,
