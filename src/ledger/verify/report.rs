@@ -33,17 +33,27 @@ pub struct Report {
     pub signatures: u64,
     pub findings: Vec<Finding>,
     counts: BTreeMap<Check, u64>,
+    /// By epoch, the first leaf that something is wrong with, listed or not.
+    first_bad: BTreeMap<i32, u64>,
     /// By partition, its rows in its blocks less those in its index.
     tallies: BTreeMap<u32, Tally>,
 }
 
 impl Report {
     pub fn add(&mut self, finding: Finding) {
+        if let (Some(epoch), Some(leaf)) = (finding.epoch, finding.leaf_index) {
+            self.is_bad(epoch, leaf);
+        }
         let count = self.counts.entry(finding.check).or_default();
         *count += 1;
         if *count <= LISTED {
             self.findings.push(finding);
         }
+    }
+
+    fn is_bad(&mut self, epoch: i32, leaf: u64) {
+        let first = self.first_bad.entry(epoch).or_insert(leaf);
+        *first = leaf.min(*first);
     }
 
     /// Adds to a partition's tally.
@@ -71,6 +81,9 @@ impl Report {
         self.signatures += other.signatures;
         for (check, count) in other.counts {
             *self.counts.entry(check).or_default() += count;
+        }
+        for (epoch, leaf) in other.first_bad {
+            self.is_bad(epoch, leaf);
         }
         self.findings.extend(other.findings);
         for (partition, tally) in other.tallies {
@@ -131,7 +144,37 @@ impl Report {
 
     /// The first leaf that something is wrong with, in an epoch: what lies before it is good.
     pub fn first_bad_leaf(&self, epoch: i32) -> Option<u64> {
-        let of_epoch = self.findings.iter().filter(|f| f.epoch == Some(epoch));
-        of_epoch.filter_map(|f| f.leaf_index).min()
+        self.first_bad.get(&epoch).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bad_leaf_of_an_epoch_need_not_be_listed() {
+        let altered = |epoch, leaf_index| Finding {
+            check: Check::AlteredEvent,
+            epoch: Some(epoch),
+            event_id: None,
+            leaf_index: Some(leaf_index),
+            detail: String::new(),
+        };
+        let mut report = Report::default();
+        for leaf in (5..5 + LISTED).chain([3]) {
+            report.add(altered(1, leaf));
+        }
+        let mut other = Report::default();
+        for leaf in (20..20 + LISTED).chain([2]) {
+            other.add(altered(1, leaf));
+        }
+        other.add(altered(2, 7));
+        report.merge(other);
+        report.sort();
+        assert_eq!(report.first_bad_leaf(1), Some(2));
+        assert_eq!(report.first_bad_leaf(2), Some(7));
+        assert_eq!(report.first_bad_leaf(3), None);
+        assert_eq!(report.unlisted(), [(Check::AlteredEvent, LISTED + 3)]);
     }
 }

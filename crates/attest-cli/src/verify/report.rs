@@ -98,11 +98,17 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many there are of each kind, listed or not.
     pub counts: BTreeMap<Check, u64>,
+    /// By epoch, the first leaf that something is wrong with, listed or not.
+    #[serde(skip)]
+    pub first_bad: BTreeMap<u32, u64>,
     pub seconds: f64,
 }
 
 impl Report {
     pub fn add(&mut self, finding: Finding) {
+        if let Some(leaf) = finding.leaf_index {
+            self.is_bad(finding.epoch, leaf);
+        }
         let count = self.counts.entry(finding.check).or_default();
         *count += 1;
         if *count <= LISTED {
@@ -110,11 +116,19 @@ impl Report {
         }
     }
 
+    fn is_bad(&mut self, epoch: u32, leaf: u64) {
+        let first = self.first_bad.entry(epoch).or_insert(leaf);
+        *first = leaf.min(*first);
+    }
+
     /// What another one says, too.
     pub fn append(&mut self, other: &Self) {
         self.notes.extend_from_slice(&other.notes);
         for finding in &other.findings {
             self.add(finding.clone());
+        }
+        for (epoch, leaf) in &other.first_bad {
+            self.is_bad(*epoch, *leaf);
         }
         for (check, count) in &other.counts {
             *self.counts.entry(*check).or_default() += count.saturating_sub(LISTED);
@@ -132,8 +146,7 @@ impl Report {
             .sort_by_key(|f| (f.epoch, f.leaf_index, f.event_id, f.check));
         self.ok = self.counts.is_empty();
         for epoch in &mut self.epochs {
-            let of_epoch = self.findings.iter().filter(|f| f.epoch == epoch.epoch);
-            epoch.first_bad_leaf = of_epoch.filter_map(|f| f.leaf_index).min();
+            epoch.first_bad_leaf = self.first_bad.get(&epoch.epoch).copied();
         }
     }
 
@@ -222,5 +235,41 @@ impl fmt::Display for Report {
             "{verdict}: {events} events, {findings} findings, {:.1} s",
             self.seconds
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bad_leaf_of_an_epoch_need_not_be_listed() {
+        let altered = |epoch, leaf| Finding {
+            check: Check::AlteredEvent,
+            epoch,
+            event_id: None,
+            leaf_index: Some(leaf),
+            detail: String::new(),
+        };
+        let mut report = Report {
+            epochs: [1, 2, 3]
+                .map(|epoch| EpochReport {
+                    epoch,
+                    ..EpochReport::default()
+                })
+                .into(),
+            ..Report::default()
+        };
+        for leaf in (5..5 + LISTED).chain([3]) {
+            report.add(altered(1, leaf));
+        }
+        report.add(altered(2, 7));
+        report.finish(0.0);
+        let first = |epoch: &EpochReport| epoch.first_bad_leaf;
+        assert_eq!(
+            report.epochs.iter().map(first).collect::<Vec<_>>(),
+            [Some(3), Some(7), None]
+        );
+        assert_eq!(report.findings.len() as u64, LISTED);
     }
 }
