@@ -20,6 +20,11 @@ use crate::pg::role::ActAsSuperuser;
 use crate::pg::{catalog, progress, wal, xact};
 use pgrx::prelude::*;
 use std::cell::RefCell;
+use std::time::Duration;
+
+/// How often dropping an empty month is tried, and the rest between two tries.
+const TRIES: u32 = 300;
+const REST: Duration = Duration::from_millis(10);
 
 /// `audit.apply_retention(dry_run)`.
 #[pg_extern(sql = false)]
@@ -99,21 +104,29 @@ pub fn batch() -> Result<(Option<String>, i64, bool)> {
         Some(run) => run,
         None => Run::begin(false)?,
     };
-    if let Some(partition) = run.emptied.take() {
-        let task = Task::Prune(&partition.name);
+    if let Some(mut emptied) = run.emptied.take() {
+        let name = emptied.partition.name.clone();
         // In a block, its locks would stay: the next prune finds the empty month.
-        if !xact::in_block() && task.alone(|| drop_if_empty(&partition))?.is_some() {
-            task.succeeded_after(&run.failing)?;
+        if !xact::in_block() {
+            let task = Task::Prune(&name);
+            match task.alone(|| emptied.try_to_drop())? {
+                Some(true) => task.succeeded_after(&run.failing)?,
+                Some(false) => run.emptied = Some(emptied),
+                None => {}
+            }
         }
         RUN.replace(Some(run));
-        return Ok((Some(partition.name), 0, false));
+        return Ok((Some(name), 0, false));
     }
     let Some(step) = run.step()? else {
         return Ok((None, 0, true));
     };
     let is_over = step.partition.is_over && !step.partition.is_default;
     if step.is_done() && is_over && !xact::in_block() && is_empty(&step.partition)? {
-        run.emptied = Some(step.partition.clone());
+        run.emptied = Some(Emptied {
+            partition: step.partition.clone(),
+            tries: TRIES,
+        });
     } else {
         step.tell(&run.failing)?;
     }
@@ -133,7 +146,26 @@ struct Run {
     queue: Vec<Partition>,
     current: Option<Current>,
     /// An empty month, to be dropped by the next step.
-    emptied: Option<Partition>,
+    emptied: Option<Emptied>,
+}
+
+/// An empty month that is to be dropped.
+struct Emptied {
+    partition: Partition,
+    /// How often it is tried yet.
+    tries: u32,
+}
+
+impl Emptied {
+    /// Drops the month, if the log is free at this very moment; whether that was the last try. Each is a transaction of its own, before
+    /// whose locks it rests: so others get in between.
+    fn try_to_drop(&mut self) -> Result<bool> {
+        if self.tries < TRIES {
+            xact::pause(REST);
+        }
+        self.tries -= 1;
+        Ok(drop_if_empty(&self.partition)? || self.tries == 0)
+    }
 }
 
 /// A batch, or a partition, is done.
@@ -284,8 +316,8 @@ fn is_empty(partition: &Partition) -> Result<bool> {
 }
 
 /// Drops an empty month, if the log is free at this very moment: that needs the parent's lock, behind which writers queue. Hence a
-/// transaction of its own, which takes that lock last, has next to nothing to write, and ends next.
-fn drop_if_empty(partition: &Partition) -> Result<()> {
+/// transaction of its own, which takes that lock last, has next to nothing to write, and ends next. False where the log was not free.
+fn drop_if_empty(partition: &Partition) -> Result<bool> {
     let name = partition.sql();
     // The month's files went a moment ago, which some file systems are busy with for a tenth of a second: no commit of ours waits for
     // that while it shuts the log.
@@ -294,15 +326,16 @@ fn drop_if_empty(partition: &Partition) -> Result<()> {
     for table in [&partition.name, "audit_events_default", "audit_events"] {
         let oid = catalog::audit_relation(table);
         if !oid.is_some_and(|oid| lock_at_once(oid, lock::ACCESS_EXCLUSIVE)) {
-            return Ok(());
+            return Ok(false);
         }
     }
     if !is_empty(partition)? {
-        return Ok(());
+        return Ok(true);
     }
     query::run(
         &format!("ALTER TABLE audit.audit_events DETACH PARTITION {name}"),
         &[],
     )?;
-    query::run(&format!("DROP TABLE {name}"), &[])
+    query::run(&format!("DROP TABLE {name}"), &[])?;
+    Ok(true)
 }

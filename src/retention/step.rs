@@ -136,9 +136,8 @@ impl Work<'_> {
         current.method = "empty partition";
         let oid = crate::attach::registry::oid(&current.partition.oid);
         // Nothing comes in from here on; readers go on.
-        if !self.dry && !lock_at_once(oid, lock::SHARE) {
-            current.method = "busy";
-            return Ok(0);
+        if !self.dry {
+            wait_for(oid, &current.partition, lock::SHARE)?;
         }
         let (mut gone, mut stays) = (Vec::new(), Vec::new());
         while current.after.is_some() {
@@ -153,7 +152,7 @@ impl Work<'_> {
             return Ok(gone.len() as u64);
         }
         if stays.len() as u64 <= PUT_BACK {
-            wait_for(oid, &current.partition)?;
+            wait_for(oid, &current.partition, lock::ACCESS_EXCLUSIVE)?;
             removal::empty(&current.partition, &stays)?;
         } else {
             current.method = "delete";
@@ -246,9 +245,9 @@ impl Work<'_> {
 }
 
 /// Waits for a partition without being waited for.
-fn wait_for(oid: pg_sys::Oid, partition: &Partition) -> Result<()> {
+fn wait_for(oid: pg_sys::Oid, partition: &Partition, mode: pg_sys::LOCKMODE) -> Result<()> {
     for _ in 0..TRIES {
-        if lock_at_once(oid, lock::ACCESS_EXCLUSIVE) {
+        if lock_at_once(oid, mode) {
             return Ok(());
         }
         pgrx::check_for_interrupts!();
@@ -256,8 +255,10 @@ fn wait_for(oid: pg_sys::Oid, partition: &Partition) -> Result<()> {
     }
     Err(AttestError::new(
         SqlState::ERRCODE_LOCK_NOT_AVAILABLE,
-        format!("audit.{} is being read", partition.name),
+        format!("audit.{} is in use", partition.name),
     )
-    .detail("Emptying it needs it for a moment, and nobody is made to wait for that moment.")
-    .hint("Prune again once the readers are done: pg_locks shows who they are."))
+    .detail("Emptying it needs it for itself, and nobody is made to wait for that.")
+    .hint(
+        "Prune again once they are done who write, vacuum or read it: pg_locks shows who they are.",
+    ))
 }

@@ -114,6 +114,10 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
     let shut = lock.end()?;
     let log_shut = log.end()?;
     ensure!(shut > Duration::ZERO, "nobody saw the month shut");
+    let is_there: bool = client
+        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&due])?
+        .get(0);
+    ensure!(!is_there, "{due} was emptied and not dropped");
     let statements = writers.end()?;
     ensure!(!of_month.is_empty(), "the month was not pruned");
     let whole = of_month.iter().map(|turn| turn.end - turn.start).sum();
