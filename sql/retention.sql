@@ -47,6 +47,8 @@ WITH said AS (
     SELECT policy,
            pg_catalog.bool_or(ever_locked) AS locked,
            pg_catalog.bool_or(require_archive) AS require_archive,
+           -- The longest of them.
+           (pg_catalog.array_agg(keep ORDER BY keep IS NULL DESC, pg_catalog.now() - keep))[1] AS keep,
            CASE WHEN pg_catalog.bool_or(keep IS NULL) THEN '-infinity' ELSE pg_catalog.min(pg_catalog.now() - keep) END AS cutoff,
            CASE WHEN pg_catalog.bool_or(max_events IS NULL) THEN NULL ELSE pg_catalog.max(max_events) END AS max_events
     FROM counted
@@ -58,7 +60,7 @@ SELECT f.policy,
        ARRAY(SELECT DISTINCT CASE WHEN s.table_name IS NOT NULL THEN pg_catalog.format('%I.%I', s.schema_name, s.table_name) END FROM said s
              WHERE s.policy = f.policy AND s.table_name IS NOT NULL ORDER BY 1) AS table_names,
        c.category,
-       c.keep,
+       f.keep,
        f.max_events,
        f.locked,
        f.require_archive,

@@ -74,7 +74,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
            CASE WHEN count(*) > 0 THEN 'CALL audit.prune(); prunes them: ' || string_agg(p.name, ', ' ORDER BY p.name) END
     FROM audit.log_partitions p
     WHERE p.ends < (SELECT min(cutoff) FROM audit.retention_policies HAVING bool_or(policy = 'default'))
-      AND NOT EXISTS (SELECT FROM audit.holds WHERE active)
+      AND NOT EXISTS (SELECT FROM audit.holds h WHERE h.active AND coalesce(h.period && tstzrange(p.starts, p.ends), true))
       AND EXISTS (SELECT FROM audit.audit_events e WHERE e.occurred_at >= p.starts AND e.occurred_at < p.ends AND e.operation <> 'system')
     UNION ALL
     SELECT 'months to archive before they are due', count(*)::text, count(*) = 0,

@@ -24,17 +24,25 @@ struct Left {
     end: i64,
 }
 
+static LEFT: Backend<Cell<Left>> = Backend::cell(NOTHING);
+const NOTHING: Left = Left {
+    transaction: 0,
+    sequence: pg_sys::InvalidOid,
+    next: 0,
+    end: 0,
+};
+
+/// Throws away what is left of the block: the next id lies above all that were handed out before now. For acts whose order counts, and
+/// which a lock puts in order.
+pub fn begin_anew() {
+    LEFT.set(NOTHING);
+}
+
 /// The next event id of the running transaction.
 ///
 /// # Errors
 /// When somebody altered the sequence's steps: ids that sessions keep, or blocks that overlap, would hide events from the sealer.
 pub fn next(sequence: pg_sys::Oid) -> Result<i64> {
-    static LEFT: Backend<Cell<Left>> = Backend::cell(Left {
-        transaction: 0,
-        sequence: pg_sys::InvalidOid,
-        next: 0,
-        end: 0,
-    });
     let transaction = xact::local_transaction_id();
     let mut left = LEFT.get();
     if left.transaction != transaction || left.sequence != sequence || left.next == left.end {

@@ -3,7 +3,7 @@
 pub mod baseline;
 pub mod context;
 pub mod event;
-mod event_id;
+pub mod event_id;
 pub mod guard;
 pub mod image;
 pub mod jsonb;

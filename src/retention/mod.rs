@@ -25,6 +25,7 @@ mod removal;
 mod step;
 pub mod upkeep;
 
+use crate::capture::event_id;
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::object_lock::{self, Agreement, Until};
 use crate::pg::query::{self, Arg};
@@ -32,7 +33,8 @@ use crate::pg::relation::lock;
 use crate::pg::xact;
 use pgrx::pg_sys;
 
-/// One at a time, until the transaction ends: what removes events, and what says whether they may be removed.
+/// One at a time, until the transaction ends: what removes events, and what says whether they may be removed. Of two acts, the later
+/// one has the higher event id, whatever their transactions wrote before.
 pub(crate) fn exclusively() {
     if let Some(extension) = object_lock::extension() {
         object_lock::lock(
@@ -43,6 +45,7 @@ pub(crate) fn exclusively() {
             true,
         );
     }
+    event_id::begin_anew();
     // What this transaction itself said before.
     xact::command_counter_increment();
 }

@@ -6,7 +6,7 @@ use crate::attach::registry::all;
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise};
 use crate::pg::catalog;
-use crate::pg::query::{self, Arg};
+use crate::pg::query::{self, Arg, Cells};
 use crate::pg::role::ActAsSuperuser;
 use pgrx::prelude::*;
 use serde_json::Map;
@@ -271,14 +271,11 @@ fn record(
 
 /// Writes anew the policies of tables that were renamed: a dump takes names along, and no OIDs. Superuser.
 pub fn follow_renames() -> Result<()> {
-    let renamed = query::rows(
-        "SELECT p.target::pg_catalog.oid, p.policy, e.context FROM audit.retention_policies p \
-         JOIN audit.audit_events e ON e.event_id = p.event_id AND e.operation = 'system' AND e.action = 'set retention' \
-         JOIN pg_catalog.pg_class c ON c.oid = p.target JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE (n.nspname, c.relname) <> (e.schema_name, e.table_name)",
-        &[],
-    )?;
-    for row in renamed {
+    if renamed()?.is_empty() {
+        return Ok(());
+    }
+    exclusively();
+    for row in renamed()? {
         let Ok([Some(table), Some(_), Some(context)]) = <[_; 3]>::try_from(row) else {
             continue;
         };
@@ -289,6 +286,17 @@ pub fn follow_renames() -> Result<()> {
         record(subject, "set retention", said)?;
     }
     Ok(())
+}
+
+/// The policies of renamed tables: the table, the policy, and what was said of it last.
+fn renamed() -> Result<Vec<Cells>> {
+    query::rows(
+        "SELECT p.target::pg_catalog.oid, p.policy, e.context FROM audit.retention_policies p \
+         JOIN audit.audit_events e ON e.event_id = p.event_id AND e.operation = 'system' AND e.action = 'set retention' \
+         JOIN pg_catalog.pg_class c ON c.oid = p.target JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE (n.nspname, c.relname) <> (e.schema_name, e.table_name)",
+        &[],
+    )
 }
 
 /// An interval as ISO 8601 has it, which no setting reads differently.

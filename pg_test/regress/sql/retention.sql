@@ -153,7 +153,7 @@ SELECT 1000000 + row_number() OVER (), now(), now(), pg_current_xact_id(), 0, 1,
 FROM audit.audit_events e,
      (VALUES ('set retention', '{"policy": "table public.orders", "keep": "P1D", "locked": false}'::jsonb), ('drop retention', '{"policy": "table public.orders"}')) forged (a, c)
 WHERE e.action = 'set retention' AND e.table_name = 'orders' AND e.context ->> 'keep' = 'P7Y' LIMIT 2;
-SELECT policy, locked, cutoff <= now() - interval '100 years' AS "a hundred years" FROM audit.retention_policies WHERE target = 'orders'::regclass;
+SELECT policy, keep, locked, cutoff <= now() - interval '100 years' AS "a hundred years" FROM audit.retention_policies WHERE target = 'orders'::regclass;
 BEGIN;
 UPDATE audit.audit_events SET context = context || '{"locked": false}' WHERE action = 'set retention' AND context ->> 'locked' = 'true' AND table_name = 'orders' AND event_id < 1000000;
 SELECT locked FROM audit.retention_policies WHERE target = 'orders'::regclass;
