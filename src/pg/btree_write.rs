@@ -1,7 +1,7 @@
 //! Entries on a locked leaf page of a btree, with the WAL for them.
 //!
 //! Many on one page go into an image of it, which becomes the page with one record of generic WAL (`src/backend/access/transam/generic_xlog.c`);
-//! but the image and the search for what has changed cost as much as some nine entries. Few go into the page itself, each with
+//! but the image and the search for what has changed, byte by byte, cost more than some entries' own records. Few go into the page itself, each with
 //! the record that `_bt_insertonpg` writes for a leaf with room (`src/backend/access/nbtree/nbtinsert.c`). Recovery and standbys replay either.
 
 use super::nbtree;
