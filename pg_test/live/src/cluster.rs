@@ -161,27 +161,43 @@ impl Cluster {
 
     /// `kill -9` of the postmaster; returns once its children are gone too and a start is possible.
     pub fn kill_postmaster(&self) -> Result<()> {
-        let text = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
-        let pid = text
-            .lines()
-            .next()
-            .context("empty postmaster.pid")?
-            .to_owned();
-        let children: Vec<String> = children_of(&pid)?;
-        run(environment().command("kill", &self.dir).args(["-9", &pid]))?;
+        let pid = self.postmaster()?;
+        let children = children_of(&pid)?;
+        self.kill(&["-9", &pid])?;
         wait_until("the orphaned backends to notice", || {
-            let alive = children
-                .iter()
-                .any(|child| Path::new("/proc").join(child).exists());
-            Ok((!alive).then_some(()))
+            Ok(are_gone(&children).then_some(()))
         })
+    }
+
+    /// `kill -9` of the postmaster and all its children at once: nobody ends what he was at.
+    pub fn kill_all(&self) -> Result<()> {
+        let pid = self.postmaster()?;
+        // So that there are no more children than these.
+        self.kill(&["-STOP", &pid])?;
+        let children = children_of(&pid)?;
+        let mut arguments = vec!["-9", &pid];
+        arguments.extend(children.iter().map(String::as_str));
+        self.kill(&arguments)?;
+        wait_until("the processes to be gone", || {
+            Ok(are_gone(&children).then_some(()))
+        })
+    }
+
+    fn postmaster(&self) -> Result<String> {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
+        let pid = text.lines().next().context("empty postmaster.pid")?;
+        Ok(pid.to_owned())
+    }
+
+    fn kill(&self, arguments: &[&str]) -> Result<()> {
+        run(environment().command("kill", &self.dir).args(arguments)).map(drop)
     }
 
     /// `kill -9` of one backend; returns once the server has recovered from it.
     pub fn kill_backend(&self, pid: &str) -> Result<()> {
         // Lost together with all other connections, when the postmaster has noticed.
         let mut witness = self.connect("postgres", SUPERUSER)?;
-        run(environment().command("kill", &self.dir).args(["-9", pid]))?;
+        self.kill(&["-9", pid])?;
         wait_until("the postmaster to notice", || {
             Ok(witness.simple_query("SELECT 1").is_err().then_some(()))
         })?;
@@ -266,6 +282,10 @@ fn children_of(pid: &str) -> Result<Vec<String>> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+fn are_gone(pids: &[String]) -> bool {
+    !pids.iter().any(|pid| Path::new("/proc").join(pid).exists())
 }
 
 /// The data directory that clusters are copied from.

@@ -43,6 +43,7 @@ mod retention_crash;
 mod rewrites;
 mod roles; // 2–7
 mod seal;
+mod seal_crash;
 mod signing;
 mod summaries;
 mod tamper;
