@@ -1,4 +1,4 @@
-//! Seals while others write: every committed event is sealed exactly once.
+//! Seals while others write: every committed event is sealed exactly once, in its place.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,7 +8,7 @@ use live_tests::database::Database;
 use live_tests::{Sql, own_cluster, shared, wait_until};
 use postgres::Client;
 
-/// Verification finds nothing, and every event stands in the tree once.
+/// Verification finds nothing, and every event stands in the tree once, where it belongs.
 pub fn check(client: &mut Client) -> Result<()> {
     let wrong = client.table(
         "SELECT check_name, event_id, leaf_index, detail FROM audit.verify() WHERE NOT ok",
@@ -25,6 +25,28 @@ pub fn check(client: &mut Client) -> Result<()> {
     ensure!(
         wrong.is_empty(),
         "events without exactly one leaf: {wrong:?}"
+    );
+    check_order(client)
+}
+
+/// The leaves of each seal stand in the order of transaction, statement and event. The first seal of an epoch after a restore has
+/// the transactions of two clusters.
+fn check_order(client: &mut Client) -> Result<()> {
+    let misplaced = client.table(
+        "WITH seals AS (SELECT epoch, tree_size, lag(tree_size, 1, 0::bigint) OVER (PARTITION BY epoch ORDER BY tree_size) AS first
+                        FROM audit.checkpoints),
+              places AS (SELECT s.epoch, s.tree_size, l.leaf_index, v.event_id,
+                                s.first - 1 + row_number() OVER (PARTITION BY s.epoch, s.first ORDER BY v.xact_id, v.statement_id, v.event_id) AS place
+                         FROM seals s JOIN audit.epochs e USING (epoch), LATERAL audit.leaves(s.first, s.tree_size - s.first, s.epoch) l
+                         JOIN audit.audit_events v USING (event_id)
+                         WHERE s.first > 0 OR e.event_id IS NULL)
+         SELECT * FROM places WHERE leaf_index <> place ORDER BY 1, 3",
+    )?;
+    ensure!(
+        misplaced.is_empty(),
+        "{} leaves are not in their places; the first of them: {:?}",
+        misplaced.len(),
+        &misplaced[..misplaced.len().min(10)]
     );
     Ok(())
 }
@@ -127,6 +149,30 @@ fn sixteen_writers_and_two_sealers() {
         let seals = client.number("SELECT count(*) FROM audit.checkpoints")?;
         ensure!(seals > 20, "only {seals} seals: the test shows little");
         Ok(())
+    });
+}
+
+/// Whoever began first stands first, though his event ids are higher.
+#[test]
+fn transactions_of_a_seal_stand_in_their_order() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        table(&mut client)?;
+        client.run("SELECT audit.seal()")?;
+        let mut first = db.connect()?;
+        first.run("BEGIN; SELECT pg_current_xact_id()")?;
+        client.run("INSERT INTO t (w, v) SELECT 2, 'second' FROM generate_series(1, 300)")?;
+        first.run("INSERT INTO t (w, v) SELECT 1, 'first' FROM generate_series(1, 2); COMMIT")?;
+        client.run("SELECT audit.seal()")?;
+        let writers = client.table(
+            "SELECT new_values ->> 'w' AS w, count(*), min(leaf_index) = min(min(leaf_index)) OVER () AS leads, max(event_id) = max(max(event_id)) OVER () AS high
+             FROM audit.audit_events, audit.find_leaf(event_id) WHERE operation = 'insert' GROUP BY 1 ORDER BY 1",
+        )?;
+        ensure!(
+            writers == ["1|2|t|t", "2|300|f|f"],
+            "writers, their events, who stands first, who has the higher ids: {writers:?}"
+        );
+        check(&mut client)
     });
 }
 
