@@ -96,18 +96,20 @@ fn leaves(
         name!(leaf_hash, Vec<u8>),
     ),
 > {
-    let first = u64::try_from(first_leaf.unwrap_or(0)).unwrap_or(0);
-    let count = u64::try_from(leaf_count.unwrap_or(0)).unwrap_or(0);
-    TableIterator::new(or_raise(leaves_from(first, count, epoch)))
+    let first = first_leaf.unwrap_or(0);
+    let end = first.saturating_add(leaf_count.unwrap_or(0));
+    let (first, end) = (first.max(0).cast_unsigned(), end.max(0).cast_unsigned());
+    TableIterator::new(or_raise(leaves_between(first, end, epoch)))
 }
 
-fn leaves_from(first: u64, count: u64, epoch: Option<i32>) -> Result<Vec<LeafRow>> {
+/// Those from `first` on and before `end`.
+fn leaves_between(first: u64, end: u64, epoch: Option<i32>) -> Result<Vec<LeafRow>> {
     let snapshot = Snapshot::latest();
     let mut found = Vec::new();
     let Some(at) = At::find(&snapshot, None, epoch)? else {
         return Ok(found);
     };
-    let end = first.saturating_add(count).min(at.checkpoint.tree_size);
+    let end = end.min(at.checkpoint.tree_size);
     let mut add = |from: u64, hashes: &[attest_log::Hash], ids: &[i64]| {
         for ((hash, id), index) in hashes.iter().zip(ids).zip(from..) {
             if (first..end).contains(&index) {
@@ -145,10 +147,10 @@ impl At {
         let Some(last) = checkpoints.last(snapshot, epoch) else {
             return Ok(None);
         };
-        let checkpoint = match tree_size.map(i64::cast_unsigned) {
+        let checkpoint = match tree_size {
             None => last,
             Some(size) => checkpoints
-                .find(snapshot, last.epoch, size)
+                .find(snapshot, last.epoch, size.cast_unsigned())
                 .ok_or_else(|| no_checkpoint(size, last.epoch))?,
         };
         let number = checkpoint.epoch;
@@ -206,6 +208,15 @@ fn inclusion(event_id: i64, tree_size: Option<i64>) -> Result<InclusionProof> {
         .hint("SELECT * FROM audit.verify(); finds what else was."));
     }
     let at = At::find(&snapshot, tree_size, Some(leaf.epoch))?.ok_or_else(|| no_event(event_id))?;
+    let size = at.checkpoint.tree_size;
+    if leaf.index >= size {
+        return Err(AttestError::new(
+            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("event {event_id} is not in the tree of {size} leaves"),
+        )
+        .detail(format!("It is leaf {}, counted from 0.", leaf.index))
+        .hint("Give the size of a later checkpoint, or none for the last one."));
+    }
     let mut tree = Tree::open(leaf.epoch, &snapshot)?;
     Ok(InclusionProof {
         extra: Some(row.data.as_bytes().to_vec()),
@@ -222,17 +233,16 @@ fn consistency_proof(
     new_size: Option<i64>,
     epoch: Option<i32>,
 ) -> Option<Vec<Vec<u8>>> {
-    let (old, new) = (old_size?.cast_unsigned(), new_size?.cast_unsigned());
-    or_raise(consistency(old, new, epoch))
+    or_raise(consistency(old_size?, new_size?, epoch))
 }
 
-fn consistency(old: u64, new: u64, epoch: Option<i32>) -> Result<Option<Vec<Vec<u8>>>> {
+fn consistency(old: i64, new: i64, epoch: Option<i32>) -> Result<Option<Vec<Vec<u8>>>> {
     let snapshot = Snapshot::latest();
     let Some(at) = At::find(&snapshot, None, epoch)? else {
         return Ok(None);
     };
-    let size = at.checkpoint.tree_size;
-    if old > new || new > size {
+    let size = at.checkpoint.tree_size.cast_signed();
+    if !(0..=new).contains(&old) || new > size {
         return Err(AttestError::new(
             SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
             "the sizes do not stand in the tree",
@@ -243,7 +253,7 @@ fn consistency(old: u64, new: u64, epoch: Option<i32>) -> Result<Option<Vec<Vec<
         .hint("Give the older size first, and none above the last checkpoint's."));
     }
     let mut reader = Tree::open(at.checkpoint.epoch, &snapshot)?;
-    let proof = tree::consistency_proof(&mut reader, old, new)?;
+    let proof = tree::consistency_proof(&mut reader, old.cast_unsigned(), new.cast_unsigned())?;
     Ok(Some(proof.iter().map(|hash| hash.to_vec()).collect()))
 }
 
@@ -269,7 +279,7 @@ fn gone(event_id: i64, leaf: &sealed::Leaf) -> AttestError {
     ))
 }
 
-fn no_checkpoint(size: u64, epoch: i32) -> AttestError {
+fn no_checkpoint(size: i64, epoch: i32) -> AttestError {
     AttestError::new(
         SqlState::ERRCODE_NO_DATA_FOUND,
         format!("there is no checkpoint of tree size {size} in epoch {epoch}"),

@@ -227,7 +227,7 @@ fn add_signature(tree_size: Option<i64>, line: Option<&str>, epoch: Option<i32>)
 fn add(tree_size: Option<i64>, line: &str, epoch: Option<i32>) -> Result<()> {
     xact::prevent_if_read_only(c"audit.add_signature()");
     let snapshot = Snapshot::latest();
-    let at = required(At::find(&snapshot, tree_size, epoch)?)?;
+    let at = required(&snapshot, tree_size, epoch)?;
     check(&at.checkpoint, &at.epoch.origin, line, &trusted_keys()?)
         .map_err(|wrong| {
             AttestError::new(
@@ -276,7 +276,7 @@ fn add_token(tree_size: Option<i64>, token: &[u8], epoch: Option<i32>) -> Result
         .hint("Give the DER bytes of a TimeStampResp (RFC 3161), as `openssl ts` or `attest timestamp` gets it."));
     }
     let snapshot = Snapshot::latest();
-    let at = required(At::find(&snapshot, tree_size, epoch)?)?;
+    let at = required(&snapshot, tree_size, epoch)?;
     let table = Table::open(
         "checkpoint_timestamps",
         &TIMESTAMP_COLUMNS,
@@ -309,12 +309,19 @@ fn add_token(tree_size: Option<i64>, token: &[u8], epoch: Option<i32>) -> Result
     Ok(())
 }
 
-fn required(at: Option<At>) -> Result<At> {
-    at.ok_or_else(|| {
-        AttestError::new(
+/// The checkpoint that the arguments mean, which must be there.
+fn required(snapshot: &Snapshot, tree_size: Option<i64>, epoch: Option<i32>) -> Result<At> {
+    let missing = || match epoch {
+        Some(epoch) => AttestError::new(
+            SqlState::ERRCODE_NO_DATA_FOUND,
+            format!("there is no checkpoint in epoch {epoch}"),
+        )
+        .hint("audit.checkpoints has those that there are."),
+        None => AttestError::new(
             SqlState::ERRCODE_NO_DATA_FOUND,
             "there is no checkpoint yet",
         )
-        .hint("SELECT audit.seal(); makes one.")
-    })
+        .hint("SELECT audit.seal(); makes one."),
+    };
+    At::find(snapshot, tree_size, epoch)?.ok_or_else(missing)
 }

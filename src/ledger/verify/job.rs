@@ -8,7 +8,7 @@ use super::expected::Expected;
 use super::extent::Extent;
 use super::report::Finding;
 use super::rows::{self, Piece};
-use crate::error::Result;
+use crate::error::{AttestError, Result, SqlState};
 use crate::ledger::checkpoint::{Checkpoint, Epoch};
 use crate::ledger::events::Events;
 use crate::ledger::tree::Tree;
@@ -56,6 +56,48 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Refuses what would verify nothing and find nothing.
+    pub fn check(&self) -> Result<()> {
+        if self
+            .sample
+            .is_some_and(|sample| !(0.0..=1.0).contains(&sample))
+        {
+            return Err(AttestError::new(
+                SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+                "a sample is between 0 and 1",
+            )
+            .hint("sample => 0.01 verifies about one in a hundred of the parts, of 16,384 events each, that the log is cut into."));
+        }
+        if let (Some(from), Some(to)) = (self.from_event, self.to_event)
+            && from > to
+        {
+            return Err(AttestError::new(
+                SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+                "the range of events ends before it begins",
+            )
+            .detail(format!("It is from {from} to {to}."))
+            .hint("Both ends are included: give from_event no higher than to_event."));
+        }
+        Ok(())
+    }
+
+    /// Refuses a tree size that the log has not reached: leaves that are gone would be none of what is verified.
+    pub fn check_since(&self, last: Option<&Checkpoint>) -> Result<()> {
+        let size = last.map_or(0, |last| last.tree_size);
+        if self.since.is_none_or(|since| since <= size) {
+            return Ok(());
+        }
+        Err(AttestError::new(
+            SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
+            "since_size is not a size that the tree has had",
+        )
+        .detail(format!(
+            "It is {}, and the last epoch's tree has {size} leaves.",
+            self.since.unwrap_or_default().cast_signed()
+        ))
+        .hint("A log that had more leaves was rolled back, or has begun a new epoch: SELECT * FROM audit.verify(); verifies all of it."))
+    }
+
     fn is_whole(&self) -> bool {
         (self.from_event, self.to_event, self.since).eq(&(None, None, None))
             && self.sample.is_none()

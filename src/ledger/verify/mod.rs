@@ -86,22 +86,21 @@ fn verify(
     let scope = Scope {
         from_event,
         to_event,
-        since: since_size.map(|size| size.max(0).cast_unsigned()),
+        since: since_size.map(i64::cast_unsigned),
         sample,
     };
     TableIterator::new(or_raise(run(scope, workers.unwrap_or(0))))
 }
 
 fn run(scope: Scope, workers: i32) -> Result<Vec<Row>> {
-    if scope
-        .sample
-        .is_some_and(|sample| !(0.0..=1.0).contains(&sample))
-    {
+    scope.check()?;
+    if workers < 0 {
         return Err(AttestError::new(
             SqlState::ERRCODE_INVALID_PARAMETER_VALUE,
-            "a sample is between 0 and 1",
+            "the number of workers is negative",
         )
-        .hint("sample => 0.01 verifies about one in a hundred of the parts, of 16,384 events each, that the log is cut into."));
+        .detail(format!("It is {workers}."))
+        .hint("workers => 0 verifies in this session alone."));
     }
     let _superuser = ActAsSuperuser::new();
     let (epochs, mut job, mut work) = open(scope)?;
@@ -117,6 +116,7 @@ fn open(scope: Scope) -> Result<(Vec<Epoch>, Job, Work)> {
     let work = Work::open()?;
     let epochs = Epoch::all(&work.snapshot)?;
     let last = Checkpoints::open()?.last(&work.snapshot, None);
+    scope.check_since(last.as_ref())?;
     let job = Job::new(&work.snapshot, &work.events, &epochs, last.as_ref(), scope)?;
     Ok((epochs, job, work))
 }
@@ -159,7 +159,11 @@ fn verify_one(event_id: i64) -> Result<Vec<Row>> {
         chain::verify_leaf(&work.snapshot, event_id, leaf, &mut report)?;
     }
     let told = (report.pruned > 0, report.erased > 0);
+    let is_nothing = leaves.is_empty() && report.events == 0;
     let mut lines = rows(&work.snapshot, report, true)?;
+    if let Some(line) = lines.first_mut().filter(|_| is_nothing) {
+        line.5 = Some("neither an event nor a leaf has this id".to_owned());
+    }
     for leaf in &leaves {
         let (name, kind) = match told {
             (true, _) => ("pruned event", Kind::Pruned),
