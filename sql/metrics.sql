@@ -29,7 +29,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
         SELECT t.epoch, t.tile_index * 256 + l.place - 1 AS leaf_index, l.event_id
         FROM audit.tiles t CROSS JOIN unnest(t.event_ids) WITH ORDINALITY AS l (event_id, place)
         WHERE t.level = 0 AND int8range(t.min_event_id, t.max_event_id, '[]')
-              && (SELECT int8range(min(event_id), max(event_id), '[]') FROM period)
+              -- A forged event may have the last bigint, of which there is no range.
+              && (SELECT int8range(least(min(event_id), 9223372036854775806), least(max(event_id), 9223372036854775806), '[]') FROM period)
         UNION ALL
         SELECT t.epoch, t.first_leaf + l.place - 1, l.event_id
         FROM audit.tree_edge t CROSS JOIN unnest(t.event_ids) WITH ORDINALITY AS l (event_id, place)

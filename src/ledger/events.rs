@@ -15,6 +15,15 @@ use crate::pg::{catalog, partition};
 use std::cmp::Reverse;
 use std::ops::Range;
 
+/// The highest id that an event can get: sequences end before the last `bigint`. No tree takes a row that has that one: it was
+/// forged, and no tile with it could be indexed.
+pub const HIGHEST_ID: i64 = i64::MAX - 1;
+
+/// Whether events get this id: a sequence from 1 on hands them out.
+pub fn is_event_id(event_id: i64) -> bool {
+    (1..=HIGHEST_ID).contains(&event_id)
+}
+
 /// The open partitions.
 pub struct Events {
     partitions: Vec<Partition>,
@@ -33,6 +42,11 @@ impl Partition {
     pub fn scan<'a>(&'a self, snapshot: &'a Snapshot, from: i64, to: i64) -> IndexScan<'a> {
         let range = [Condition::Int8From(from), Condition::Int8To(to)];
         self.table.scan(snapshot, &range, Order::Ascending)
+    }
+
+    fn next_id(&self, snapshot: &Snapshot, from: i64, to: i64) -> Option<i64> {
+        let mut scan = self.scan(snapshot, from, to);
+        scan.next(|row| row.int8(leaf::at::EVENT_ID)).flatten()
     }
 
     /// Whether a query for this time (microseconds since 2000-01-01) looks here.
@@ -109,10 +123,7 @@ impl Events {
         to: i64,
         mut f: impl FnMut(&Fields<'_>) -> Result<bool>,
     ) -> Result<()> {
-        let next_id = |partition: &Partition, from| {
-            let mut scan = partition.scan(snapshot, from, to);
-            scan.next(|row| row.int8(leaf::at::EVENT_ID)).flatten()
-        };
+        let next_id = |partition: &Partition, from| partition.next_id(snapshot, from, to);
         let mut waiting: Vec<(i64, &Partition)> = self
             .partitions
             .iter()
@@ -155,21 +166,10 @@ impl Events {
         })
     }
 
-    /// The lowest and the highest event id.
-    pub fn bounds(&self, snapshot: &Snapshot) -> Option<(i64, i64)> {
-        let end = |partition: &Partition, order| {
-            let mut scan = partition.table.scan(snapshot, &[], order);
-            scan.next(|row| row.int8(leaf::at::EVENT_ID)).flatten()
-        };
-        let lowest = self
-            .partitions
-            .iter()
-            .filter_map(|p| end(p, Order::Ascending));
-        let highest = self
-            .partitions
-            .iter()
-            .filter_map(|p| end(p, Order::Descending));
-        Some((lowest.min()?, highest.max()?))
+    /// The lowest id in `[from, to]` that an event has.
+    pub fn next_id(&self, snapshot: &Snapshot, from: i64, to: i64) -> Option<i64> {
+        let of_each = |partition: &Partition| partition.next_id(snapshot, from, to);
+        self.partitions.iter().filter_map(of_each).min()
     }
 }
 

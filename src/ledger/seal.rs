@@ -10,13 +10,13 @@
 
 use super::checkpoint::{Checkpoint, Checkpoints, Epoch, Horizon};
 use super::epoch;
-use super::events::Events;
+use super::events::{Events, HIGHEST_ID};
 use super::grow::{Grower, NewLeaf};
 use super::incarnation::Incarnation;
 use super::leaf::{LeafMaker, at};
 use super::mark;
 use super::order::{Due, Sorter};
-use super::sealed;
+use super::sealed::{self, Leaves};
 use super::signing;
 use super::tree::Tree;
 use crate::error::{AttestError, Result, SqlState, or_raise};
@@ -28,6 +28,9 @@ use crate::pg::{incarnation, xact};
 use attest_log::Hash;
 use pgrx::prelude::*;
 use std::cell::RefCell;
+
+/// How many event ids are looked at together where leaves are looked for.
+const IDS_PER_RANGE: i64 = 1 << 16;
 
 /// Passes that found nothing write nothing. What they know is kept here, for the checkpoint with this chain: until it is the last
 /// one no more, they need not look again.
@@ -190,7 +193,7 @@ impl Sealer {
             i64::MIN
         };
         self.events
-            .each(&self.committed, from.saturating_add(1), i64::MAX, |row| {
+            .each(&self.committed, from.saturating_add(1), HIGHEST_ID, |row| {
                 let xact_id = row.int8(at::XACT_ID).unwrap_or_default().cast_unsigned();
                 if since.ended.has_ended(xact_id) || !now.ended.has_ended(xact_id) {
                     return Ok(());
@@ -252,11 +255,12 @@ impl Sealer {
     fn never_sealed(&self, restored: bool) -> Result<Sorter> {
         let mut leaves = LeafMaker::new();
         let mut due = Sorter::default();
-        let Some((lowest, highest)) = self.events.bounds(&self.committed) else {
-            return Ok(due);
-        };
-        sealed::each_range(&self.snapshot, lowest, highest, |from, to, known| {
-            self.events.each(&self.committed, from, to, |row| {
+        let mut from = i64::MIN;
+        // From one event to the next: a forged one may have an id far from all others.
+        while let Some(first) = self.events.next_id(&self.committed, from, HIGHEST_ID) {
+            let last = first.saturating_add(IDS_PER_RANGE - 1).min(HIGHEST_ID);
+            let known = Leaves::of_range(&self.snapshot, first, last)?;
+            self.events.each(&self.committed, first, last, |row| {
                 let event_id = row.int8(at::EVENT_ID).unwrap_or_default();
                 if !known.contains(event_id) {
                     due.push(Due {
@@ -276,8 +280,9 @@ impl Sealer {
                     });
                 }
                 Ok(())
-            })
-        })?;
+            })?;
+            from = last + 1;
+        }
         Ok(due)
     }
 

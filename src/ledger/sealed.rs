@@ -149,24 +149,3 @@ pub fn each_leaf(
     });
     added
 }
-
-/// How many event ids are looked at together.
-const IDS_PER_RANGE: i64 = 1 << 16;
-
-/// Calls `f(from, to, leaves)` for the ids from `lowest` to `highest`, range by range; `to` is included.
-pub fn each_range(
-    snapshot: &Snapshot,
-    lowest: i64,
-    highest: i64,
-    mut f: impl FnMut(i64, i64, &Leaves) -> Result<()>,
-) -> Result<()> {
-    let mut from = lowest;
-    loop {
-        let last = from.saturating_add(IDS_PER_RANGE - 1).min(highest);
-        f(from, last, &Leaves::of_range(snapshot, from, last)?)?;
-        if last >= highest {
-            return Ok(());
-        }
-        from = last + 1;
-    }
-}

@@ -1,7 +1,7 @@
 //! `audit.unsealed()`: what is committed and stands in no tree yet.
 
 use super::checkpoint::{Checkpoints, Epoch};
-use super::events::Events;
+use super::events::{Events, HIGHEST_ID};
 use super::leaf::at;
 use crate::error::{Result, or_raise};
 use crate::pg::snapshot::Snapshot;
@@ -39,7 +39,7 @@ fn count_unsealed() -> Result<(i64, Option<i64>)> {
     };
     let first_leaf = Some(epoch.and_then(|epoch| epoch.event_id).unwrap_or(i64::MIN));
     let (mut count, mut oldest) = (0, None);
-    events.each(&snapshot, from.saturating_add(1), i64::MAX, |row| {
+    events.each(&snapshot, from.saturating_add(1), HIGHEST_ID, |row| {
         let xact_id = row.int8(at::XACT_ID).unwrap_or_default().cast_unsigned();
         let is_first_leaf = row.int8(at::EVENT_ID) == first_leaf;
         if !is_first_leaf && since.is_none_or(|since| !since.ended.has_ended(xact_id)) {

@@ -156,6 +156,32 @@ SELECT count(*) FROM audit.find_leaf(NULL);
 SELECT count(*) FROM audit.find_leaf(9223372036854775807);
 SELECT count(*) FROM audit.find_leaf('-9223372036854775808');
 
+-- a superuser's events of the last id of all, and of one that no event gets for long: they keep nothing from being sealed, nor an epoch from beginning
+SET client_min_messages = error;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+ALTER TABLE audit.audit_events DISABLE TRIGGER ALL;
+INSERT INTO audit.audit_events SELECT (jsonb_populate_record(e, format('{"event_id": 9223372036854775807, "xact_id": "%s"}', pg_current_xact_id())::jsonb)).*
+FROM audit.audit_events e WHERE row_key = '7';
+COMMIT;
+INSERT INTO t SELECT g, 'many' FROM generate_series(1001, 1300) g;
+SELECT events FROM audit.unsealed();
+SELECT audit.seal();
+SELECT events FROM audit.unsealed();
+SELECT count(*) FROM audit.find_leaf(9223372036854775807);
+BEGIN;
+SET LOCAL session_replication_role = replica;
+INSERT INTO audit.audit_events SELECT (jsonb_populate_record(e, '{"event_id": 9000000000000000000}')).* FROM audit.audit_events e WHERE row_key = '7' AND event_id < 9223372036854775807;
+ALTER TABLE audit.installation DISABLE TRIGGER ALL;
+UPDATE audit.installation SET id = gen_random_uuid();
+COMMIT;
+SELECT audit.seal();
+SELECT epoch, max(tree_size) FROM audit.checkpoints GROUP BY 1 ORDER BY 1;
+SELECT check_name, ok, checked, CASE WHEN event_id > 1000000 THEN event_id END AS event_id, leaf_index,
+       regexp_replace(detail, 'transaction [0-9]+', 'transaction N') AS detail
+FROM audit.verify();
+SELECT bool_or(metric = 'seal') AS metrics FROM audit.metrics('1 day');
+
 \c regression
 SET client_min_messages = warning;
 DROP DATABASE regress_log_input;

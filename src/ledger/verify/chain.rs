@@ -2,12 +2,12 @@
 //! are read that bind an epoch to the one before.
 
 use super::checkpoints::{check_binding, check_epochs, check_horizon, check_links};
-use super::extent::{Extent, check_strays, is_event_id};
+use super::extent::{Extent, check_strays};
 use super::report::{Check, Finding, Report};
 use super::signatures;
 use crate::error::Result;
 use crate::ledger::checkpoint::{Checkpoint, Checkpoints, Epoch};
-use crate::ledger::events::Events;
+use crate::ledger::events::{Events, is_event_id};
 use crate::ledger::proof::At;
 use crate::ledger::sealed;
 use crate::ledger::tree::{StoredTile, Tree};

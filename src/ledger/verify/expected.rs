@@ -1,9 +1,9 @@
 //! Which rows must have a leaf, by what the last seal had seen.
 
 use super::checkpoints::goes_on;
-use super::extent::is_event_id;
 use crate::error::Result;
 use crate::ledger::checkpoint::{Checkpoint, Epoch};
+use crate::ledger::events::is_event_id;
 use crate::ledger::incarnation::Incarnation;
 use crate::pg::snapshot::{Snapshot, XidSet, next_xid};
 use serde::{Deserialize, Serialize};

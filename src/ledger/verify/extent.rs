@@ -4,14 +4,10 @@ use super::chain::finding;
 use super::report::{Check, Report};
 use crate::error::Result;
 use crate::ledger::checkpoint::{Checkpoint, Checkpoints, Epoch};
+use crate::ledger::events::is_event_id;
 use crate::ledger::tree::{self, Tree};
 use crate::pg::snapshot::Snapshot;
 use attest_log::tile::{HEIGHT, WIDTH};
-
-/// Whether events get this id: a sequence from 1 on hands them out, and never its last value.
-pub fn is_event_id(event_id: i64) -> bool {
-    (1..i64::MAX).contains(&event_id)
-}
 
 /// How far an epoch's tree goes.
 pub struct Extent {
