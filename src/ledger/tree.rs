@@ -1,5 +1,6 @@
 //! The tree in its tables: full tiles, the unfinished edge, and the way from an event to its leaf.
 
+use super::events::HIGHEST_ID;
 use super::tables::Table;
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::columns::{Expected, Fields, column};
@@ -281,7 +282,7 @@ fn hashes(bytes: Option<&[u8]>) -> Vec<Hash> {
 /// Where events stand: the leaves of a range of event ids, of all epochs. Leaves are counted in 63 bits.
 pub fn tiles_of(from: i64, to: i64) -> Result<Vec<(i32, u64)>> {
     // A range of int8 that holds the last number of all cannot be written; nor can such a tile be indexed.
-    let [from, to] = [from, to].map(|id| id.min(i64::MAX - 1));
+    let [from, to] = [from, to].map(|id| id.min(HIGHEST_ID));
     let rows = query::rows(
         "SELECT epoch, tile_index FROM audit.tiles \
          WHERE level = 0 AND tile_index BETWEEN 0 AND 36028797018963967 AND pg_catalog.int8range(min_event_id, max_event_id, '[]') \

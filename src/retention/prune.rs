@@ -8,7 +8,7 @@
 use super::failure::{self, Task};
 use super::newest::{self, Cuts};
 use super::plan::{Partition, Plan, Policy};
-use super::step::{Current, Outcome, Row, Work};
+use super::step::{Current, Outcome, REST, Row, TRIES, Work};
 use super::{archive, exclusively};
 use crate::attach::ddl::OwnDdl;
 use crate::error::{Result, or_raise};
@@ -20,11 +20,6 @@ use crate::pg::role::ActAsSuperuser;
 use crate::pg::{catalog, progress, wal, xact};
 use pgrx::prelude::*;
 use std::cell::RefCell;
-use std::time::Duration;
-
-/// How often dropping an empty month is tried, and the rest between two tries.
-const TRIES: u32 = 300;
-const REST: Duration = Duration::from_millis(10);
 
 /// `audit.apply_retention(dry_run)`.
 #[pg_extern(sql = false)]

@@ -15,13 +15,15 @@ use pgrx::pg_sys;
 use pgrx::prelude::TimestampWithTimeZone;
 use serde_json::{Map, Value as Json, json};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Events of one declaration, and of one batch.
 const BATCH: usize = 50_000;
 /// A partition is emptied at once where no more events than this have to be put back.
 const PUT_BACK: u64 = 10_000;
-/// How often a partition's lock is tried, a hundredth of a second apart: nobody ever queues behind us.
-const TRIES: u32 = 300;
+/// How often a lock is tried, and the rest between two tries: nobody ever queues behind us.
+pub const TRIES: u32 = 300;
+pub const REST: Duration = Duration::from_millis(10);
 
 /// What became of the events of one group.
 #[derive(Default, Clone)]
@@ -251,7 +253,7 @@ fn wait_for(oid: pg_sys::Oid, partition: &Partition, mode: pg_sys::LOCKMODE) -> 
             return Ok(());
         }
         pgrx::check_for_interrupts!();
-        xact::pause(std::time::Duration::from_millis(10));
+        xact::pause(REST);
     }
     Err(AttestError::new(
         SqlState::ERRCODE_LOCK_NOT_AVAILABLE,
