@@ -2,7 +2,7 @@
 
 use super::checkpoints::{Anchor, Chain, Kind};
 use super::declared::Declarations;
-use super::report::{Check, EpochReport, Finding, Report, Signed};
+use super::report::{Check, EpochReport, Report, Signed};
 use super::segment::{self, Before, Claim, Done, Job, Scope, fold};
 use crate::progress::Progress;
 use crate::source::{Reader, SEGMENT, Source};
@@ -196,11 +196,9 @@ struct Sum<'a, R> {
     levels: Vec<Vec<Hash>>,
     /// Full tiles by level from 2 on.
     full: Vec<u64>,
-    /// The last checkpoint that fitted; the last one that did with nothing wrong before it; whether the last one did not.
+    /// The last checkpoint that fitted; whether the one after it did not.
     fits: u64,
-    good: Option<u64>,
     bad: bool,
-    first_bad: Option<u64>,
     signed: BTreeMap<usize, (u64, Option<u64>)>,
 }
 
@@ -228,22 +226,14 @@ impl<'a, R: Reader> Sum<'a, R> {
             levels: Vec::new(),
             full: Vec::new(),
             fits: 0,
-            good: None,
             bad: false,
-            first_bad: None,
             signed: BTreeMap::new(),
         }
     }
 
     fn add(&mut self, check: Check, leaf_index: Option<u64>, detail: String) {
-        self.push(segment::finding(self.scope, check, leaf_index, detail));
-    }
-
-    fn push(&mut self, finding: Finding) {
-        if let Some(leaf) = finding.leaf_index {
-            self.first_bad = Some(self.first_bad.map_or(leaf, |first| first.min(leaf)));
-        }
-        self.report.add(finding);
+        self.report
+            .add(segment::finding(self.scope, check, leaf_index, detail));
     }
 
     fn take(&mut self, done: Done, anchors: Vec<Anchor>) -> Result<()> {
@@ -253,7 +243,7 @@ impl<'a, R: Reader> Sum<'a, R> {
         self.epoch.pruned_events += done.pruned;
         self.epoch.signatures += done.signed.len() as u64;
         for finding in done.findings {
-            self.push(finding);
+            self.report.add(finding);
         }
         for (key, size, time) in done.signed {
             let newest = self.signed.entry(key).or_insert((size, time));
@@ -285,9 +275,8 @@ impl<'a, R: Reader> Sum<'a, R> {
         if anchor.root == *root {
             self.bad = false;
             self.fits = size;
-            let before = self.first_bad.is_none_or(|bad| size <= bad);
-            if anchor.kind == Kind::Sealed && before {
-                self.good = Some(size);
+            if anchor.kind == Kind::Sealed {
+                self.epoch.fitting.push(size);
             }
             return;
         }
@@ -366,7 +355,6 @@ impl<'a, R: Reader> Sum<'a, R> {
                 self.check_tile(level, &hashes)?;
             }
         }
-        self.epoch.last_good_checkpoint = self.good;
         let signed = std::mem::take(&mut self.signed);
         if must_be_signed && signed.is_empty() && !self.scope.keys.is_empty() {
             self.add(

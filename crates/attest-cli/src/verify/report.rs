@@ -76,9 +76,12 @@ pub struct EpochReport {
     /// The first leaf that something is wrong with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_bad_leaf: Option<u64>,
-    /// The tree size of the last checkpoint before it.
+    /// The tree size of the last checkpoint that fits, with nothing wrong before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_good_checkpoint: Option<u64>,
+    /// The tree sizes of the checkpoints that fit, in order.
+    #[serde(skip)]
+    pub fitting: Vec<u64>,
 }
 
 impl EpochReport {
@@ -146,7 +149,10 @@ impl Report {
             .sort_by_key(|f| (f.epoch, f.leaf_index, f.event_id, f.check));
         self.ok = self.counts.is_empty();
         for epoch in &mut self.epochs {
-            epoch.first_bad_leaf = self.first_bad.get(&epoch.epoch).copied();
+            let bad = self.first_bad.get(&epoch.epoch).copied();
+            let mut fitting = epoch.fitting.iter().rev().copied();
+            epoch.last_good_checkpoint = fitting.find(|size| bad.is_none_or(|bad| *size <= bad));
+            epoch.first_bad_leaf = bad;
         }
     }
 
@@ -243,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_bad_leaf_of_an_epoch_need_not_be_listed() {
+    fn the_first_bad_leaf_of_an_epoch_need_not_be_listed_and_rules_later_checkpoints_out() {
         let altered = |epoch, leaf| Finding {
             check: Check::AlteredEvent,
             epoch,
@@ -255,6 +261,7 @@ mod tests {
             epochs: [1, 2, 3]
                 .map(|epoch| EpochReport {
                     epoch,
+                    fitting: vec![2, 4, 7, 9],
                     ..EpochReport::default()
                 })
                 .into(),
@@ -269,6 +276,12 @@ mod tests {
         assert_eq!(
             report.epochs.iter().map(first).collect::<Vec<_>>(),
             [Some(3), Some(7), None]
+        );
+        // Whenever and by whatever the bad leaf was found.
+        let last = |epoch: &EpochReport| epoch.last_good_checkpoint;
+        assert_eq!(
+            report.epochs.iter().map(last).collect::<Vec<_>>(),
+            [Some(2), Some(7), Some(9)]
         );
         assert_eq!(report.findings.len() as u64, LISTED);
     }
