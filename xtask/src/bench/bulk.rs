@@ -216,7 +216,8 @@ impl Bulk {
         );
         let mut client = bench.server.session("postgres")?;
         client.batch_execute(&format!("COPY ({select}) TO '{}'", file.display()))?;
-        statement.sql = format!("COPY orders FROM '{}'", file.display());
+        statement.sql =
+            workload_sql!("orders", "copy").replace(":file", &format!("'{}'", file.display()));
         Ok(())
     }
 }
