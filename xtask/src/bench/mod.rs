@@ -119,7 +119,7 @@ pub struct Options {
         ignore_case = true
     )]
     only: Vec<Workload>,
-    /// Only systems whose names contain one of these; the unaudited one is always there
+    /// Only systems whose names contain one of these; the unaudited one and each --peer are always there
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     systems: Vec<String>,
     /// Another system: psql runs FILE, whose variable `tables` names the tables to attach

@@ -39,7 +39,7 @@ impl System {
     }
 }
 
-/// The systems of a run, the unaudited one first. `wanted` are parts of names; empty: all.
+/// The systems of a run, the unaudited one first. `wanted` are parts of names; empty: all. Peers are always in it.
 ///
 /// # Errors
 /// A wanted name fits none; a peer's file is not there; what a package needs cannot be installed.
@@ -77,6 +77,7 @@ pub fn all(workshop: &Workshop, wanted: &[String], peers: &[Peer]) -> Result<Vec
     systems.retain(|system| {
         !system.is_audited()
             || wanted.is_empty()
+            || peers.iter().any(|peer| peer.name == system.name)
             || wanted.iter().any(|part| system.name.contains(part))
     });
     find_packages(workshop, &mut systems)?;
