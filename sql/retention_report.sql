@@ -3,9 +3,10 @@ CREATE VIEW audit.months_to_archive AS
 SELECT p.name
 FROM audit.log_partitions p
 WHERE p.ends < (SELECT pg_catalog.max(cutoff) + interval '30 days' FROM audit.retention_policies WHERE require_archive)
-  AND NOT EXISTS (SELECT FROM audit.archives a WHERE a.partition = p.name)
-  AND EXISTS (SELECT FROM audit.audit_events e WHERE e.occurred_at >= p.starts AND e.occurred_at < p.ends AND e.operation <> 'system');
-COMMENT ON VIEW audit.months_to_archive IS 'Months that are due within 30 days under a policy with require_archive, and of which no archive is recorded';
+  AND EXISTS (SELECT FROM audit.audit_events e
+              WHERE e.occurred_at >= p.starts AND e.occurred_at < p.ends AND e.operation <> 'system'
+                AND e.event_id > (SELECT coalesce(pg_catalog.max(a.last_event_id), -9223372036854775808) FROM audit.archives a WHERE a.partition = p.name));
+COMMENT ON VIEW audit.months_to_archive IS 'Months that are due within 30 days under a policy with require_archive, and that have newer events than the archives recorded of them, or none recorded';
 COMMENT ON COLUMN audit.months_to_archive.name IS 'The partition of audit.audit_events';
 
 CREATE FUNCTION audit.retention_report()

@@ -102,6 +102,16 @@ SELECT partition, due, not_archived, pruned FROM audit.apply_retention(false);
 SELECT audit.record_archive('file:///b', :'manifest') > 0 AS recorded;
 -- the report tells where, and of which time what went is
 SELECT month, subject, events, oldest, newest, archived_in, pruned FROM audit.retention_report() WHERE month < '2016-01-01' ORDER BY month, pruned, oldest;
+-- what came to the month after its archive has to be archived, too
+SELECT audit.record_archive('file:///c', manifest('audit_events_2015_02')) > 0 AS recorded;
+SELECT name FROM audit.months_to_archive;
+BEGIN;
+SET LOCAL audit.restore = on;
+INSERT INTO audit.audit_events (event_id, occurred_at, captured_at, xact_id, statement_id, backend_pid, table_oid, operation, salt,
+    schema_name, table_name, row_key, session_user_name, effective_role)
+SELECT 10006, '2015-02-28', '2015-03-01', '3', 0, 1, 'notes'::regclass, 'insert', gen_random_uuid(), 'public', 'notes', '6', 'old', 'old';
+SELECT name FROM audit.months_to_archive;
+ROLLBACK;
 
 \c regression
 DROP DATABASE regress_archive;
