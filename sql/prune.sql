@@ -152,3 +152,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE audit.prune() IS 'Prunes what is due under the policies, a transaction for each batch or partition, and seals the log. Resumes where one that was broken off stopped';
+
+-- See src/retention/emptied.rs. Never read, so autovacuum and ANALYZE would read it for nothing.
+CREATE TABLE audit.emptied_month (LIKE audit.audit_events INCLUDING COMMENTS) USING heap WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+COMMENT ON TABLE audit.emptied_month IS 'The storage of a month that CALL audit.prune() or the background worker emptied, while it goes back to the file system bit by bit; else empty. Its rows are no events any more, and not to be read';

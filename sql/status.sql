@@ -81,6 +81,10 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
            CASE WHEN count(*) > 0 THEN 'attest archive: ' || string_agg(p.name, ', ' ORDER BY p.name) END
     FROM audit.months_to_archive p
     UNION ALL
+    SELECT 'storage of emptied months', pg_size_pretty(size), size = 0,
+           CASE WHEN size > 0 THEN 'CALL audit.prune(); or the background worker gives it back to the file system' END
+    FROM (SELECT sum(pg_relation_size(part)) AS size FROM pg_class, unnest(ARRAY[oid, reltoastrelid]) AS part WHERE oid = 'audit.emptied_month'::regclass) AS emptied
+    UNION ALL
     SELECT 'failed parts of upkeep', count(*)::text, count(*) = 0,
            CASE WHEN count(*) > 0 THEN 'The server''s log tells why, and the next run tries again: '
                || string_agg(format('%s of %s (SQLSTATE %s)', task, subject, sqlstate), '; ' ORDER BY task, subject) END

@@ -58,6 +58,7 @@ pub mod scan;
 pub mod sequence;
 pub mod slot;
 pub mod snapshot;
+pub mod storage;
 pub mod temp_file;
 pub mod text;
 pub mod time;

@@ -1,7 +1,7 @@
 //! How long events stay, and what is done when their time is over.
 //!
 //! - `policy`, `hold`, `archive`: what administrators say; each is an event, and the log is the only state (`sql/retention.sql`, `sql/holds.sql`, `sql/archives.sql`)
-//! - `plan`: which events are due (`count`: of which group), `newest`: or too many; `prune` (by `step`), `clear`, `erase`: what removes them, and `declaration`: how the log says so
+//! - `plan`: which events are due (`count`: of which group), `newest`: or too many; `prune` (by `step`), `clear`, `erase`: what removes them, `emptied`: and frees their storage, and `declaration`: how the log says so
 //! - `locked`: what asks once more, of the log itself, whether a locked policy keeps what is to go
 //! - `upkeep`: pruning on a schedule; `cleanup`: old rows of the application's own tables; `failure`: what fails of it, alone
 //!
@@ -13,6 +13,7 @@ mod cleanup;
 mod clear;
 mod count;
 mod declaration;
+mod emptied;
 mod erase;
 mod failure;
 mod hold;

@@ -2,9 +2,10 @@
 //!
 //! A partition in which (almost) everything is due is emptied by TRUNCATE, which locks that partition alone: no writer of today
 //! writes it, and the parent is not locked at all. What has to stay, such as acts of `pg_attest` itself, is put back in the same
-//! transaction. Of other partitions, due events are deleted in batches. PostgreSQL's DETACH … CONCURRENTLY is no way: it is refused
+//! transaction. `CALL audit.prune()` frees its storage by steps of their own (`emptied`). Of other partitions, due events are deleted in batches. PostgreSQL's DETACH … CONCURRENTLY is no way: it is refused
 //! where there is a default partition.
 
+use super::emptied::{self, Left};
 use super::failure::{self, Task};
 use super::newest::{self, Cuts};
 use super::plan::{Partition, Plan, Policy};
@@ -55,7 +56,7 @@ pub fn has_policies() -> Result<bool> {
 /// Prunes all that is due in the running transaction; returns how many events. Superuser.
 pub fn all_at_once() -> Result<i64> {
     let mut pruned = 0;
-    let mut run = Run::begin(false)?;
+    let mut run = Run::begin(Mode::AtOnce)?;
     while let Some(step) = run.step()? {
         step.tell(&run.failing)?;
         pruned += step.pruned;
@@ -65,7 +66,7 @@ pub fn all_at_once() -> Result<i64> {
 
 fn apply(dry_run: bool) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let mut run = Run::begin(dry_run)?;
+    let mut run = Run::begin(if dry_run { Mode::Dry } else { Mode::AtOnce })?;
     while let Some(mut step) = run.step()? {
         if !dry_run {
             step.tell(&run.failing)?;
@@ -97,8 +98,16 @@ static RUN: Backend<RefCell<Option<Run>>> = Backend::refcell(None);
 pub fn batch() -> Result<(Option<String>, i64, bool)> {
     let mut run = match RUN.take() {
         Some(run) => run,
-        None => Run::begin(false)?,
+        None => Run::begin(Mode::InSteps)?,
     };
+    if run.frees_storage()? {
+        let name = run
+            .emptied
+            .as_ref()
+            .map(|emptied| emptied.partition.name.clone());
+        RUN.replace(Some(run));
+        return Ok((name.or(Some(emptied::NAME.to_owned())), 0, false));
+    }
     if let Some(mut emptied) = run.emptied.take() {
         let name = emptied.partition.name.clone();
         // In a block, its locks would stay: the next prune finds the empty month.
@@ -129,9 +138,20 @@ pub fn batch() -> Result<(Option<String>, i64, bool)> {
     Ok((Some(step.partition.name), step.pruned.cast_signed(), false))
 }
 
+/// How a prune goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// It only tells what it would do.
+    Dry,
+    /// In one transaction, with all that it needs.
+    AtOnce,
+    /// A transaction for each step.
+    InSteps,
+}
+
 /// A prune.
 struct Run {
-    dry: bool,
+    mode: Mode,
     policies: Vec<Policy>,
     /// What policies that keep only so many events keep.
     cuts: Cuts,
@@ -142,6 +162,8 @@ struct Run {
     current: Option<Current>,
     /// An empty month, to be dropped by the next step.
     emptied: Option<Emptied>,
+    /// Whether the storage of emptied months is left to the next prune.
+    leaves_storage: bool,
 }
 
 /// An empty month that is to be dropped.
@@ -191,25 +213,40 @@ impl Step {
 }
 
 impl Run {
-    fn begin(dry: bool) -> Result<Self> {
+    fn begin(mode: Mode) -> Result<Self> {
         let mut queue = Partition::all()?;
         let policies = Policy::all()?;
         let cuts = newest::cuts(&queue, &policies)?;
         queue.reverse();
         Ok(Self {
-            dry,
+            mode,
             policies,
             cuts,
             failing: failure::failing(Task::Prune(""))?,
             queue,
             current: None,
             emptied: None,
+            leaves_storage: false,
         })
+    }
+
+    /// Frees a part of the storage of emptied months; false where there is none, or where it is in use.
+    fn frees_storage(&mut self) -> Result<bool> {
+        if self.leaves_storage || xact::in_block() {
+            return Ok(false);
+        }
+        let task = Task::Prune(emptied::NAME);
+        let left = task.alone(emptied::free)?;
+        self.leaves_storage = left.is_none_or(|left| left == Left::InUse);
+        if left == Some(Left::Nothing) {
+            task.succeeded_after(&self.failing)?;
+        }
+        Ok(left == Some(Left::Something))
     }
 
     /// The next batch or partition; None when there is no more to do.
     fn step(&mut self) -> Result<Option<Step>> {
-        if !self.dry {
+        if self.mode != Mode::Dry {
             xact::prevent_if_read_only(c"pruning");
             exclusively();
             seal::now()?;
@@ -223,7 +260,7 @@ impl Run {
         };
         if known(&Policy::all()?) != known(&self.policies) {
             // Somebody changed a policy meanwhile: what is due is another question now.
-            *self = Self::begin(self.dry)?;
+            *self = Self::begin(self.mode)?;
         }
         let partition = match &self.current {
             Some(current) => current.partition.clone(),
@@ -233,7 +270,7 @@ impl Run {
             },
         };
         progress::show(&format!("pruning audit.{}", partition.name));
-        if self.dry {
+        if self.mode == Mode::Dry {
             return self.work_at(&partition).map(Some);
         }
         let before = self.current.as_ref().map(Current::pruned);
@@ -255,7 +292,8 @@ impl Run {
             Vec::new()
         };
         let work = Work {
-            dry: self.dry,
+            dry: self.mode == Mode::Dry,
+            in_steps: self.mode == Mode::InSteps,
             policies: &self.policies,
             archives: &archives,
         };

@@ -1,6 +1,7 @@
 //! Removing events of one partition: declared in the same transaction, never without.
 
 use super::declaration::{Declaration, Place};
+use super::emptied;
 use super::plan::Partition;
 use crate::act::Act;
 use crate::attach::partitions;
@@ -67,23 +68,29 @@ pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
-/// Empties a partition but for these events. The caller holds its ACCESS EXCLUSIVE lock.
-pub fn empty(partition: &Partition, kept: &[i64]) -> Result<()> {
+/// Empties a partition but for these events. The caller holds its ACCESS EXCLUSIVE lock. With `in_steps`, its storage is left to
+/// [`emptied::free`].
+pub fn empty(partition: &Partition, kept: &[i64], in_steps: bool) -> Result<()> {
     let name = partition.sql();
     summaries::removed_all(&name)?;
     let _upkeep = Upkeep::new();
-    if kept.is_empty() {
-        return query::run(&format!("TRUNCATE {name}"), &[]);
-    }
     let aside = partitions::temporary_name()?;
-    query::run(
-        &format!(
-            "CREATE TEMPORARY TABLE {aside} USING heap ON COMMIT DROP AS SELECT e.* FROM ONLY {name} e \
-             JOIN pg_catalog.unnest($1::pg_catalog.int8[]) AS kept (id) ON e.event_id = kept.id"
-        ),
-        &[Arg::Text(&query::array(kept))],
-    )?;
+    if !kept.is_empty() {
+        query::run(
+            &format!(
+                "CREATE TEMPORARY TABLE {aside} USING heap ON COMMIT DROP AS SELECT e.* FROM ONLY {name} e \
+                 JOIN pg_catalog.unnest($1::pg_catalog.int8[]) AS kept (id) ON e.event_id = kept.id"
+            ),
+            &[Arg::Text(&query::array(kept))],
+        )?;
+    }
+    if in_steps {
+        emptied::put_aside(partition)?;
+    }
     query::run(&format!("TRUNCATE {name}"), &[])?;
-    query::run(&format!("INSERT INTO {name} SELECT * FROM {aside}"), &[])?;
-    query::run(&format!("DROP TABLE {aside}"), &[])
+    if !kept.is_empty() {
+        query::run(&format!("INSERT INTO {name} SELECT * FROM {aside}"), &[])?;
+        query::run(&format!("DROP TABLE {aside}"), &[])?;
+    }
+    Ok(())
 }

@@ -104,6 +104,8 @@ impl Current {
 /// What a step works with.
 pub struct Work<'a> {
     pub dry: bool,
+    /// Whether the storage of an emptied month is freed by later steps.
+    pub in_steps: bool,
     pub policies: &'a [Policy],
     pub archives: &'a [Runs],
 }
@@ -139,7 +141,7 @@ impl Work<'_> {
         let oid = crate::attach::registry::oid(&current.partition.oid);
         // Nothing comes in from here on; readers go on.
         if !self.dry {
-            wait_for(oid, &current.partition, lock::SHARE)?;
+            wait_for(oid, &current.partition.name, lock::SHARE)?;
         }
         let (mut gone, mut stays) = (Vec::new(), Vec::new());
         while current.after.is_some() {
@@ -154,8 +156,8 @@ impl Work<'_> {
             return Ok(gone.len() as u64);
         }
         if stays.len() as u64 <= PUT_BACK {
-            wait_for(oid, &current.partition, lock::ACCESS_EXCLUSIVE)?;
-            removal::empty(&current.partition, &stays)?;
+            wait_for(oid, &current.partition.name, lock::ACCESS_EXCLUSIVE)?;
+            removal::empty(&current.partition, &stays, self.in_steps)?;
         } else {
             current.method = "delete";
             for ids in gone.chunks(BATCH) {
@@ -247,7 +249,7 @@ impl Work<'_> {
 }
 
 /// Waits for a partition without being waited for.
-fn wait_for(oid: pg_sys::Oid, partition: &Partition, mode: pg_sys::LOCKMODE) -> Result<()> {
+pub fn wait_for(oid: pg_sys::Oid, name: &str, mode: pg_sys::LOCKMODE) -> Result<()> {
     for _ in 0..TRIES {
         if lock_at_once(oid, mode) {
             return Ok(());
@@ -257,7 +259,7 @@ fn wait_for(oid: pg_sys::Oid, partition: &Partition, mode: pg_sys::LOCKMODE) -> 
     }
     Err(AttestError::new(
         SqlState::ERRCODE_LOCK_NOT_AVAILABLE,
-        format!("audit.{} is in use", partition.name),
+        format!("audit.{name} is in use"),
     )
     .detail("Emptying it needs it for itself, and nobody is made to wait for that.")
     .hint(

@@ -22,6 +22,7 @@ mod demo;
 mod disk; // 37
 mod docs;
 mod dump; // 34
+mod emptied;
 mod erased_bytes;
 mod events;
 mod executor; // 16, 22

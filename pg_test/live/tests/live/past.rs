@@ -10,6 +10,11 @@ pub const PER_MONTH: i64 = 300;
 
 /// An attached table with old events: three months of them, restored, moved to their partitions and sealed.
 pub fn with_a_past(db: &Database) -> Result<Client> {
+    with_more_of_a_past(db, "")
+}
+
+/// The same, and what a statement restores beside it, under ids below 10,000.
+pub fn with_more_of_a_past(db: &Database, restoring: &str) -> Result<Client> {
     let mut client = db.connect()?;
     client.run("CREATE TABLE t (id bigserial PRIMARY KEY, v text); SELECT audit.attach('t')")?;
     // Under ids that the sequence has passed.
@@ -25,6 +30,7 @@ pub fn with_a_past(db: &Database) -> Result<Client> {
              FROM generate_series(1, {PER_MONTH}) g"
         ))?;
     }
+    client.run(restoring)?;
     client.run("RESET audit.restore; SELECT * FROM audit.maintain()")?;
     // A session that restored keeps seals off until it ends.
     drop(client);
