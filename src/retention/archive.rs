@@ -8,8 +8,10 @@ use crate::act::Act;
 use crate::attach::registry::first;
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState, or_raise};
+use crate::ledger::events::{Events, Partition};
+use crate::ledger::leaf::at::EVENT_ID;
 use crate::ledger::sealed;
-use crate::pg::catalog::quote_identifier;
+use crate::pg::catalog;
 use crate::pg::query::{self, Arg};
 use crate::pg::role::ActAsSuperuser;
 use crate::pg::snapshot::Snapshot;
@@ -176,6 +178,7 @@ impl Manifest {
 
     /// The log has these leaves with this root, and their events are the partition's, as far as they are still there.
     fn check_leaves(&self, runs: &Runs) -> Result<()> {
+        let places = Places::open(&self.partition)?;
         let snapshot = Snapshot::latest();
         let mut tree = Frontier::new();
         let mut bounds: Option<(i64, i64)> = None;
@@ -187,13 +190,13 @@ impl Manifest {
                 (*least, *most) = (id.min(*least), id.max(*most));
                 ids.push(id);
                 if ids.len() == TOGETHER {
-                    self.check_events(&ids)?;
+                    places.check(&snapshot, &mut ids)?;
                     ids.clear();
                 }
                 Ok(())
             })?;
         }
-        self.check_events(&ids)?;
+        places.check(&snapshot, &mut ids)?;
         if tree.size() != self.count || tree.root() != self.root()? {
             let which = if tree.root() == self.root()? {
                 "this"
@@ -212,26 +215,47 @@ impl Manifest {
         }
         Ok(())
     }
+}
 
-    fn check_events(&self, ids: &[i64]) -> Result<()> {
-        let elsewhere = query::rows(
-            &format!(
-                "SELECT e.event_id, e.tableoid::pg_catalog.regclass FROM audit.audit_events e WHERE e.event_id = ANY (ARRAY( \
-                     SELECT id FROM pg_catalog.unnest($1::pg_catalog.int8[]) id \
-                     WHERE NOT EXISTS (SELECT FROM ONLY audit.{} here WHERE here.event_id = id))) LIMIT 1",
-                quote_identifier(&self.partition)
-            ),
-            &[Arg::Text(&query::array(ids))],
-        )?;
-        let Some(row) = elsewhere.into_iter().next() else {
+/// Where events are: in the archived partition, or in others.
+struct Places {
+    events: Events,
+    archived: pg_sys::Oid,
+}
+
+impl Places {
+    fn open(partition: &str) -> Result<Self> {
+        let events = Events::open()?;
+        let archived = catalog::audit_relation(partition)
+            .ok_or_else(|| refused(&format!("The log has no partition {partition}.")))?;
+        Ok(Self { events, archived })
+    }
+
+    /// No other partition has an event of these ids, which this sorts. What other partitions have between the least and the
+    /// greatest of them is asked for, and not where each of them is: months have few ids between one another's.
+    fn check(&self, snapshot: &Snapshot, ids: &mut [i64]) -> Result<()> {
+        ids.sort_unstable();
+        let (Some(least), Some(most)) = (ids.first(), ids.last()) else {
             return Ok(());
         };
-        let cell = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
-        Err(refused(&format!(
-            "Event {}, one of its leaves', is in {}.",
-            cell(0),
-            cell(1)
-        )))
+        let is_archived = |partition: &&Partition| partition.table.oid() == self.archived;
+        let here = self.events.partitions().iter().find(is_archived);
+        for other in self.events.partitions() {
+            if is_archived(&other) {
+                continue;
+            }
+            let mut scan = other.scan(snapshot, *least, *most);
+            while let Some(id) = scan.next(|row| row.int8(EVENT_ID).unwrap_or_default()) {
+                let is_here = |here: &Partition| here.scan(snapshot, id, id).next(|_| ()).is_some();
+                if ids.binary_search(&id).is_ok() && !here.is_some_and(is_here) {
+                    return Err(refused(&format!(
+                        "Event {id}, one of its leaves', is in {}.",
+                        catalog::qualified_name(other.table.oid())
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The events of an archive against the leaves of its tiles.
 
-use super::leaf_set::LeafSet;
+use super::leaf_set::{Adder, SharedLeafSet};
 use super::manifest::{MANIFEST, Manifest};
 use super::rows::Archived;
 use super::tree::{Tree, finding};
@@ -10,7 +10,6 @@ use attest_log::Hash;
 use attest_log::encoding::Encoder;
 use attest_log::tree::root_of;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 /// Tiles that do not lead to the checkpoint and whose events are kept for a judgement at the end, at most.
 const JUDGED: usize = 256;
@@ -19,7 +18,7 @@ const JUDGED: usize = 256;
 pub struct Events<'a> {
     manifest: &'a Manifest,
     trees: &'a [Tree<'a>],
-    seen: &'a Mutex<LeafSet>,
+    seen: Adder<'a>,
     encoder: Encoder,
     /// The tile of the last event: its tree, its index, its hashes and whether they are proved.
     tile: Option<(usize, u64, Vec<Hash>, bool)>,
@@ -41,11 +40,11 @@ struct Computed {
 }
 
 impl<'a> Events<'a> {
-    pub fn new(manifest: &'a Manifest, trees: &'a [Tree<'a>], seen: &'a Mutex<LeafSet>) -> Self {
+    pub fn new(manifest: &'a Manifest, trees: &'a [Tree<'a>], seen: &'a SharedLeafSet) -> Self {
         Self {
             manifest,
             trees,
-            seen,
+            seen: Adder::new(seen),
             encoder: Encoder::new(),
             tile: None,
             report: Report::default(),
@@ -75,11 +74,7 @@ impl<'a> Events<'a> {
             self.tell(Check::ForgedEvent, row, Some(leaf), why);
             return Ok(());
         };
-        let is_new = self
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(self.trees[tree].said.epoch, leaf);
+        let is_new = self.seen.insert(self.trees[tree].said.epoch, leaf);
         if !is_new {
             let why = format!("a second event for this leaf; {}", describe(event));
             self.tell(Check::ForgedEvent, row, Some(leaf), why);

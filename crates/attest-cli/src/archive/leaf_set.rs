@@ -1,6 +1,8 @@
 //! Which leaves an archive has: a bit each, so that memory is an eighth of a byte per leaf.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Leaves of a block, which is as many as a segment has.
 const BLOCK: u64 = 65_536;
@@ -53,6 +55,52 @@ impl LeafSet {
     }
 }
 
+/// Leaves that several threads meet.
+#[derive(Default)]
+pub struct SharedLeafSet(Mutex<BTreeMap<(u32, u64), Arc<Block>>>);
+
+type Block = [AtomicU64; WORDS];
+
+impl SharedLeafSet {
+    /// What all threads have added.
+    pub fn into_set(self) -> LeafSet {
+        let blocks = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let words =
+            |block: &Block| Box::new(block.each_ref().map(|word| word.load(Ordering::Relaxed)));
+        let blocks = blocks.into_iter().map(|(key, block)| (key, words(&block)));
+        LeafSet(blocks.collect())
+    }
+}
+
+/// A thread's way to add to them: it keeps the block of its last leaf, and locks for another one alone.
+pub struct Adder<'a> {
+    all: &'a SharedLeafSet,
+    last: Option<((u32, u64), Arc<Block>)>,
+}
+
+impl<'a> Adder<'a> {
+    pub fn new(all: &'a SharedLeafSet) -> Self {
+        Self { all, last: None }
+    }
+
+    /// Adds a leaf; whether no thread has added it before.
+    pub fn insert(&mut self, epoch: u32, leaf: u64) -> bool {
+        let key = (epoch, leaf / BLOCK);
+        let block = match self.last.take() {
+            Some((last, block)) if last == key => block,
+            _ => {
+                let mut blocks = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let none = || Arc::new([const { AtomicU64::new(0) }; WORDS]);
+                Arc::clone(blocks.entry(key).or_insert_with(none))
+            }
+        };
+        let (word, bit) = place(leaf);
+        let is_new = block[word].fetch_or(bit, Ordering::Relaxed) & bit == 0;
+        self.last = Some((key, block));
+        is_new
+    }
+}
+
 fn place(leaf: u64) -> (usize, u64) {
     let within = leaf % BLOCK;
     // Less than 65,536.
@@ -64,7 +112,23 @@ fn place(leaf: u64) -> (usize, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::LeafSet;
+    use super::{Adder, LeafSet, SharedLeafSet};
+
+    #[test]
+    fn of_threads_that_meet_a_leaf_one_adds_it() {
+        let all = SharedLeafSet::default();
+        let added = std::thread::scope(|scope| {
+            let add = || {
+                let mut adder = Adder::new(&all);
+                let leaves = (0..200_000).chain(0..200_000);
+                leaves.filter(|leaf| adder.insert(1, *leaf)).count()
+            };
+            let threads = [scope.spawn(add), scope.spawn(add)];
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(added.iter().sum::<usize>(), 200_000);
+        assert_eq!(all.into_set().runs(), [(1, 0, 199_999)]);
+    }
 
     #[test]
     fn runs_are_those_of_the_leaves() {

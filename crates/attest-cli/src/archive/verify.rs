@@ -2,7 +2,7 @@
 //! tiles, tiles against the checkpoint, the checkpoint against its signatures.
 
 use super::events::Events;
-use super::leaf_set::LeafSet;
+use super::leaf_set::{LeafSet, SharedLeafSet};
 use super::manifest::{EventFile, MANIFEST, MOST_BYTES, Manifest, Object};
 use super::rows;
 use super::store::{Fetched, Store, sha256_hex};
@@ -10,12 +10,13 @@ use super::tree::{self, Tree, finding};
 use crate::progress::Progress;
 use crate::verify::{Check, Options, Report};
 use anyhow::{Context, Result, ensure};
+use attest_log::Hash;
 use attest_log::checkpoint::Checkpoint;
 use attest_log::tree::Frontier;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// A manifest that makes sense by itself.
@@ -57,16 +58,33 @@ pub fn broken(store: &Store, error: &anyhow::Error) -> Report {
 
 /// Verifies all of an archive.
 pub fn verify(store: &Store, opened: &Opened, options: &Options) -> Result<Report> {
+    let said = &opened.manifest;
+    let note = format!(
+        "archive of {}, events {} to {}; manifest SHA-256 {}",
+        said.partition, said.first_event_id, said.last_event_id, opened.sha256
+    );
+    let (mut report, root) = read_back(store, said, options)?;
+    report.notes.insert(0, note);
+    if root.is_some_and(|root| BASE64_STANDARD.encode(root) != said.root) {
+        let detail = format!("{MANIFEST}: its root is not that of its leaves");
+        report.add(finding(Check::AlteredArchive, 0, None, detail));
+        report.finish(report.seconds);
+    }
+    Ok(report)
+}
+
+/// Verifies all of an archive but the root over its leaves, which it gives: it is made of tiles that were compared with the
+/// checkpoint. None where they are not all there, which is a finding.
+pub fn read_back(
+    store: &Store,
+    manifest: &Manifest,
+    options: &Options,
+) -> Result<(Report, Option<Hash>)> {
     let start = Instant::now();
-    let manifest = &opened.manifest;
     let mut report = Report {
         source: store.name().to_owned(),
         ..Report::default()
     };
-    report.note(format!(
-        "archive of {}, events {} to {}; manifest SHA-256 {}",
-        manifest.partition, manifest.first_event_id, manifest.last_event_id, opened.sha256
-    ));
     if options.keys.is_empty() {
         report.note("no trusted key was given: signatures are not verified");
     }
@@ -110,26 +128,26 @@ pub fn verify(store: &Store, opened: &Opened, options: &Options) -> Result<Repor
             &mut report,
         )?);
     }
-    root(manifest, &trees, &mut report)?;
     let progress = Progress::new("verifying", manifest.count);
-    let (seen, found) = (Mutex::new(LeafSet::default()), Mutex::new(report));
+    let (seen, found) = (SharedLeafSet::default(), Mutex::new(report));
     let walk = Walk {
         store,
         manifest,
         trees: &trees,
         seen: &seen,
         report: &found,
+        root: OnceLock::new(),
         next: AtomicUsize::new(0),
         progress: &progress,
     };
     let events = walk.run(options.threads)?;
+    let root = walk.root.into_inner().flatten();
     let mut report = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     events.finish(&mut report)?;
-    let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
     progress.finish();
-    missing(manifest, &seen, &mut report);
+    missing(manifest, &seen.into_set(), &mut report);
     report.finish(start.elapsed().as_secs_f64());
-    Ok(report)
+    Ok((report, root))
 }
 
 /// Fetches an object and compares it with what the manifest says of it.
@@ -163,19 +181,15 @@ fn strangers(store: &Store, manifest: &Manifest, report: &mut Report) -> Result<
     Ok(())
 }
 
-/// The root over the archive's leaves.
-fn root(manifest: &Manifest, trees: &[Tree<'_>], report: &mut Report) -> Result<()> {
+/// The root over the archive's leaves; None where they are not all there.
+fn root(trees: &[Tree<'_>]) -> Result<Option<Hash>> {
     let mut root = Frontier::new();
     for tree in trees {
         if !tree.add_to(&mut root)? {
-            return Ok(());
+            return Ok(None);
         }
     }
-    if BASE64_STANDARD.encode(root.root()) != manifest.root {
-        let detail = format!("{MANIFEST}: its root is not that of its leaves");
-        report.add(finding(Check::AlteredArchive, 0, None, detail));
-    }
-    Ok(())
+    Ok(Some(root.root()))
 }
 
 /// Leaves that the manifest names and no event is of.
@@ -204,13 +218,16 @@ fn missing(manifest: &Manifest, seen: &LeafSet, report: &mut Report) {
     }
 }
 
-/// The way through the files of events, on several threads.
+/// The way through the leaves and the files of events, on several threads.
 struct Walk<'a, 'r> {
     store: &'a Store,
     manifest: &'a Manifest,
     trees: &'a [Tree<'a>],
-    seen: &'a Mutex<LeafSet>,
+    seen: &'a SharedLeafSet,
     report: &'r Mutex<Report>,
+    /// Over all leaves.
+    root: OnceLock<Option<Hash>>,
+    /// What the next thread does: the root, then a file each.
     next: AtomicUsize,
     progress: &'a Progress,
 }
@@ -221,10 +238,16 @@ impl<'a> Walk<'a, '_> {
             let work = || -> Result<Events<'a>> {
                 let mut events = Events::new(self.manifest, self.trees, self.seen);
                 let next = || self.next.fetch_add(1, Ordering::Relaxed);
-                while let Some(file) = self.manifest.events.get(next()) {
+                loop {
+                    let Some(file) = next().checked_sub(1) else {
+                        let _ = self.root.set(root(self.trees)?);
+                        continue;
+                    };
+                    let Some(file) = self.manifest.events.get(file) else {
+                        return Ok(events);
+                    };
                     self.file(file, &mut events)?;
                 }
-                Ok(events)
             };
             let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
             let mut sum: Option<Events<'a>> = None;

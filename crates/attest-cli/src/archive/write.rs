@@ -14,7 +14,6 @@ use crate::progress::Progress;
 use crate::source::{Reader, Source};
 use crate::verify::{Options, Report};
 use anyhow::{Context, Result, anyhow, ensure};
-use attest_log::tree::Frontier;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::io::Write;
 use std::sync::Arc;
@@ -50,7 +49,7 @@ pub fn write(
     let mut epochs: Vec<u32> = runs.iter().map(|run| run.0).collect();
     epochs.dedup();
     let mut reader = database.reader()?;
-    let (mut trees, mut root) = (Vec::new(), Frontier::new());
+    let mut trees = Vec::new();
     for epoch in epochs {
         let of_epoch: Runs = runs
             .iter()
@@ -58,17 +57,10 @@ pub fn write(
             .map(|(_, first, last)| (*first, *last))
             .collect();
         reader.open(epoch)?;
-        trees.push(tree(
-            database,
-            &mut reader,
-            store,
-            epoch,
-            &of_epoch,
-            &mut root,
-        )?);
+        trees.push(tree(database, &mut reader, store, epoch, &of_epoch)?);
     }
     let (format, columns) = Manifest::constant();
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         format,
         partition: partition.name.clone(),
         from: partition.from,
@@ -79,18 +71,25 @@ pub fn write(
         last_event_id: events.last,
         leaves: runs,
         count: total,
-        root: BASE64_STANDARD.encode(root.root()),
+        // Known when the tiles were read back.
+        root: String::new(),
         epochs: trees,
         events: files,
         columns,
     };
+    let (report, root) = verify::read_back(store, &manifest, options)?;
+    ensure!(
+        root.is_some() || !report.ok,
+        "{}: tiles that were written are not there",
+        store.name()
+    );
+    manifest.root = BASE64_STANDARD.encode(root.unwrap_or_default());
     let bytes = manifest.to_bytes()?;
     let opened = Opened {
         sha256: sha256_hex(&bytes),
         manifest: Manifest::parse(&bytes)?,
         text: String::from_utf8(bytes.clone())?,
     };
-    let report = verify::verify(store, &opened, options)?;
     if report.ok {
         store.put(MANIFEST, bytes)?;
     }
@@ -152,35 +151,23 @@ fn write_events(
     Ok((files, leaves))
 }
 
-/// Writes an epoch's tiles and checkpoint, and adds the archive's leaves to the root over them.
+/// Writes an epoch's tiles and checkpoint.
 fn tree(
     database: &mut Database,
     reader: &mut DbReader,
     store: &Store,
     epoch: u32,
     runs: &Runs,
-    root: &mut Frontier,
 ) -> Result<Epoch> {
     let last = runs.last().context("an epoch without leaves")?.1;
     let newest = partitions::checkpoint_over(database, epoch, last)?;
     let size = newest.checkpoint.size();
     let levels = tiles::needed(runs, size);
     let mut file = store.create(&tiles_path(epoch))?;
-    let mut leaves = runs
-        .iter()
-        .flat_map(|(first, last)| *first..=*last)
-        .peekable();
     for tile in tiles::in_order(&levels, size) {
         let hashes = reader
             .grown_tile(tile)?
             .map_err(|why| anyhow!("epoch {epoch}, {}: {why}", tile.path()))?;
-        if tile.level == 0 {
-            for (leaf, hash) in (tile.index * 256..).zip(&hashes) {
-                if leaves.next_if_eq(&leaf).is_some() {
-                    root.push(*hash);
-                }
-            }
-        }
         file.write_all(hashes.as_flattened())?;
     }
     let tiles = file.into_object(tiles_path(epoch))?;
