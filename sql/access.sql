@@ -25,7 +25,7 @@ DECLARE
             'GRANT EXECUTE ON FUNCTION audit.open_transactions, audit.known_since, audit.merge_images, audit.rows_query, audit.rows_at, audit.input_image, audit.hstore_columns, audit.as_of TO %I',
             'GRANT EXECUTE ON FUNCTION audit.process_path, audit.process_tree, audit.lineage, audit.row_lineage, audit.mermaid_text, audit.lineage_graph TO %I',
             'GRANT EXECUTE ON FUNCTION audit.net_query, audit.difference, audit.changes_between, audit.key_columns, audit.revert_condition, audit.revert_row, audit.revert_steps, audit.revert TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.event_row, audit.event_leaf, audit.find_leaf, audit.tile, audit.leaves, audit.checkpoint_body, audit.checkpoint_note, audit.inclusion_proof, audit.consistency_proof, audit.verify, audit.verify_chain, audit.verify_event TO %I',
             'GRANT EXECUTE ON FUNCTION audit.metrics, audit.line_protocol_name, audit.line_protocol, audit.metrics_line_protocol, audit.gauges, audit.openmetrics TO %I']
         WHEN 'witness' THEN ARRAY[
             'GRANT SELECT ON audit.epochs, audit.checkpoints, audit.tiles, audit.tree_edge, audit.checkpoint_signatures, audit.checkpoint_timestamps TO %I',

@@ -136,6 +136,16 @@ CREATE FUNCTION audit.event_leaf(event_id bigint) RETURNS bytea
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'event_leaf_wrapper';
 COMMENT ON FUNCTION audit.event_leaf IS 'The leaf data of an event, computed from its row (docs/log-format.md)';
 
+CREATE FUNCTION audit.event_row(
+    event_id bigint, occurred_at timestamptz, captured_at timestamptz, xact_id xid8, statement_id integer, backend_pid integer,
+    table_oid oid, operation audit.operation, salt uuid, schema_name text, table_name text, row_key text, old_row_key text,
+    old_values jsonb, new_values jsonb, changed_columns text[], session_user_name text, effective_role text, app_user_id text,
+    request_id text, process_id text, session_id text, tenant_id text, reason text, application_name text, client_addr inet,
+    action text, category text, severity text, entity_type text, entity_id text, entity_name text, description text,
+    context jsonb, payload_hash bytea) RETURNS bytea
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'event_row_wrapper';
+COMMENT ON FUNCTION audit.event_row IS 'An event''s columns in one value, as a binary COPY would have them: what attest reads the log by';
+
 CREATE FUNCTION audit.find_leaf(event_id bigint) RETURNS TABLE (epoch integer, leaf_index bigint)
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'find_leaf_wrapper';
 COMMENT ON FUNCTION audit.find_leaf IS 'Where an event stands in the tree; no row when it is not sealed';

@@ -7,7 +7,7 @@ use attest_log::encoding::{Encoder, EventRecord, LeafData, TextListBuf, unix_mic
 use pgrx::pg_sys;
 
 /// What is read of an event, under the numbers of [`at`].
-const COLUMNS: [Expected; 35] = {
+pub(super) const COLUMNS: [Expected; 35] = {
     use pg_sys::{
         INETOID, INT4OID, INT8OID, InvalidOid, JSONBOID, OIDOID, TEXTARRAYOID, TEXTOID,
         TIMESTAMPTZOID, UUIDOID, XID8OID,

@@ -5,11 +5,13 @@
 //! - `seal`: from committed events to a checkpoint; `epoch`, `incarnation`: whose log it is
 //! - `mark`: where a seal begins to look; `order`: due events in the order of their places
 //! - `leaf`: an event's row as its leaf; `events`, `tables`, `tree`, `grow`, `checkpoint`: what is read and written
+//! - `event_row`: an event's columns in one value, for programs that read many
 //! - `sealed`: from an event to its leaf; `unsealed`: what has none yet; `proof`, `signing`: what is handed to others and comes back
 //! - `verify`: everything computed anew
 
 mod checkpoint;
 mod epoch;
+mod event_row;
 pub mod events;
 pub mod grow;
 mod incarnation;

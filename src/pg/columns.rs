@@ -59,6 +59,15 @@ impl Columns {
         })
     }
 
+    /// The arguments of a function whose SQL declaration has these types, in this order.
+    pub fn of_arguments(expected: &[Expected]) -> Self {
+        let types = expected.iter().map(|column| column.type_oid);
+        Self {
+            positions: types.enumerate().collect(),
+            last: expected.len() as i32,
+        }
+    }
+
     /// How many attributes of a row have to be deformed.
     pub(in crate::pg) fn last(&self) -> i32 {
         self.last

@@ -21,6 +21,7 @@ mod btree;
 mod btree_leaf;
 mod btree_queue;
 mod btree_write;
+pub mod call_row;
 pub mod catalog;
 pub mod cell;
 pub mod columns;

@@ -21,6 +21,11 @@ impl Row<'_> {
         }
     }
 
+    /// A row of these values, of which as many are NULL as `nulls` says.
+    pub(in crate::pg) fn of_values<'a>(values: &'a [pg_sys::Datum], nulls: &'a [bool]) -> Row<'a> {
+        Row { values, nulls }
+    }
+
     /// A row over a slot that is already deformed.
     ///
     /// # Safety

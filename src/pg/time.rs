@@ -5,6 +5,12 @@ use super::datum::cstring_bytes;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
+/// When the client's running statement began.
+pub fn statement_start() -> i64 {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
+}
+
 /// As JSON prints it, in the session's time zone; `infinity` and `-infinity`, too.
 pub fn to_json(micros: i64) -> String {
     // MAXDATELEN is 128: src/include/utils/datetime.h

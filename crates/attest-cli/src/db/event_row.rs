@@ -1,13 +1,13 @@
-//! An event from a row of a binary COPY.
+//! An event from its row, as `audit.event_row` packs it.
 
 use super::rows::Row;
 use attest_log::encoding::{EventRecord, TextListBuf, tag, unix_micros};
 
-/// What to select, in the order of the tags. `abbrev` prints an address as inet's output function does, a cast to text does not.
-pub const COLUMNS: &str = "event_id, occurred_at, captured_at, xact_id, statement_id, backend_pid, table_oid, operation, salt, \
-    schema_name, table_name, row_key, old_row_key, old_values, new_values, changed_columns, session_user_name, effective_role, \
-    app_user_id, request_id, process_id, session_id, tenant_id, reason, application_name, pg_catalog.abbrev(client_addr), action, \
-    category, severity, entity_type, entity_id, entity_name, description, context, payload_hash";
+/// What to select: the columns in the order of the tags, packed.
+pub const EVENT: &str = "audit.event_row(event_id, occurred_at, captured_at, xact_id, statement_id, backend_pid, table_oid, operation, \
+    salt, schema_name, table_name, row_key, old_row_key, old_values, new_values, changed_columns, session_user_name, effective_role, \
+    app_user_id, request_id, process_id, session_id, tenant_id, reason, application_name, client_addr, action, category, severity, \
+    entity_type, entity_id, entity_name, description, context, payload_hash)";
 
 /// The event; `changed` is memory for its list. The error is why it can be none that `pg_attest` wrote.
 pub fn read<'a>(row: Row<'a>, changed: &'a mut TextListBuf) -> Result<EventRecord<'a>, String> {
@@ -19,6 +19,7 @@ pub fn read<'a>(row: Row<'a>, changed: &'a mut TextListBuf) -> Result<EventRecor
     let json = |column| match field(column) {
         Some([1, text @ ..]) => Ok(Some(text)),
         None => Ok(None),
+        Some([0]) => Err("its JSON is too long to be printed".to_owned()),
         Some(_) => Err("its JSON is sent in an unknown form".to_owned()),
     };
     let changed_columns = match field(tag::CHANGED_COLUMNS) {

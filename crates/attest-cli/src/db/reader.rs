@@ -263,11 +263,11 @@ impl Reader for DbReader {
         let list = format!(
             "COPY (SELECT {} FROM audit.audit_events WHERE operation = 'system' AND action IN ('{}') ORDER BY event_id)
              TO STDOUT (FORMAT binary)",
-            event_row::COLUMNS,
+            event_row::EVENT,
             ACTIONS.join("', '")
         );
         let mut rows = Rows::new(self.client.copy_out(&list)?)?;
-        while let Some(row) = rows.next()? {
+        while let Some(row) = rows.next_packed()? {
             if let Some(leaf) = leaves.get(&row.i64(0)?)
                 && let Ok(event) = event_row::read(row, &mut self.changed)
             {
@@ -290,12 +290,12 @@ impl DbReader {
         for (from, to) in runs(&wanted) {
             let copy = format!(
                 "COPY (SELECT {} FROM audit.audit_events WHERE event_id >= {from} AND event_id <= {to} AND {condition}) TO STDOUT (FORMAT binary)",
-                event_row::COLUMNS
+                event_row::EVENT
             );
             let mut rows = Rows::new(self.client.copy_out(&copy)?)?;
             // Most come in the order of their ids.
             let mut next = 0;
-            while let Some(row) = rows.next()? {
+            while let Some(row) = rows.next_packed()? {
                 let event_id = row.i64(0)?;
                 if wanted.get(next).is_none_or(|(id, _)| *id != event_id) {
                     match wanted.binary_search_by_key(&event_id, |(id, _)| *id) {

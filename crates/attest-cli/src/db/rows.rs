@@ -40,8 +40,51 @@ impl<R: BufRead> Rows<R> {
 
     /// The next row.
     pub fn next(&mut self) -> Result<Option<Row<'_>>> {
-        if self.ended {
+        let next = self.advance()?;
+        Ok(next.then_some(Row {
+            bytes: &self.bytes,
+            fields: &self.fields,
+        }))
+    }
+
+    /// The row that is packed into the one field of the next row, as `audit.event_row` does.
+    pub fn next_packed(&mut self) -> Result<Option<Row<'_>>> {
+        if !self.advance()? {
             return Ok(None);
+        }
+        let packed = self.fields.first().cloned().flatten();
+        let packed = packed.context("a row is missing")?;
+        self.fields.clear();
+        self.end = packed.start;
+        let count = u16::from_be_bytes(self.within(packed.end)?);
+        for _ in 0..count {
+            let Ok(length) = u32::try_from(i32::from_be_bytes(self.within(packed.end)?)) else {
+                self.fields.push(None);
+                continue;
+            };
+            let start = self.end;
+            self.end += length as usize;
+            ensure!(self.end <= packed.end, "a row ends within a field");
+            self.fields.push(Some(start..self.end));
+        }
+        ensure!(self.end == packed.end, "a row goes on behind its end");
+        Ok(Some(Row {
+            bytes: &self.bytes,
+            fields: &self.fields,
+        }))
+    }
+
+    /// The next bytes of a packed row.
+    fn within<const N: usize>(&mut self, end: usize) -> Result<[u8; N]> {
+        let bytes = self.bytes[..end].get(self.end..self.end + N);
+        self.end += N;
+        Ok(bytes.context("a row ends early")?.try_into()?)
+    }
+
+    /// Takes the next row; false at the end.
+    fn advance(&mut self) -> Result<bool> {
+        if self.ended {
+            return Ok(false);
         }
         self.bytes.drain(..self.end);
         self.bytes.shrink_to(1 << 20);
@@ -54,7 +97,7 @@ impl<R: BufRead> Rows<R> {
                 self.end == self.bytes.len() && self.input.fill_buf()?.is_empty(),
                 "the server's COPY goes on behind its end"
             );
-            return Ok(None);
+            return Ok(false);
         };
         for _ in 0..count {
             let Ok(length) = u32::try_from(i32::from_be_bytes(self.take()?)) else {
@@ -65,10 +108,7 @@ impl<R: BufRead> Rows<R> {
             self.need(length as usize)?;
             self.fields.push(Some(start..self.end));
         }
-        Ok(Some(Row {
-            bytes: &self.bytes,
-            fields: &self.fields,
-        }))
+        Ok(true)
     }
 
     /// The next bytes.

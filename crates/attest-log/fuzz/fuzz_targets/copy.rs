@@ -19,7 +19,7 @@ fn events(bytes: &[u8]) -> usize {
     };
     let (mut changed, mut encoder) = (TextListBuf::new(), Encoder::new());
     let mut count = 0;
-    while let Ok(Some(row)) = rows.next() {
+    while let Ok(Some(row)) = rows.next_packed() {
         let _ = row.i64(0);
         if let Ok(event) = event_row::read(row, &mut changed) {
             count += usize::from(encoder.leaf(&event).is_ok());
