@@ -134,7 +134,7 @@ pub fn drain() -> Result<i64> {
 /// A name that the session's own temporary tables leave free.
 pub fn temporary_name() -> Result<String> {
     let name = first(
-        "SELECT 'pg_temp.audit_drain_' || n FROM pg_catalog.generate_series(1, 1000000) n \
+        "SELECT 'pg_temp.audit_drain_' || n FROM (SELECT pg_catalog.generate_series(1, 1000000)) AS numbers (n) \
          WHERE pg_catalog.to_regclass('pg_temp.audit_drain_' || n) IS NULL LIMIT 1",
         &[],
     )?;
