@@ -1,6 +1,9 @@
 """A stand-in for S3 on loopback: prints its port, and ends with its standard input.
 
 With "auth", it lets nobody in but the user that it made, whose key it prints too.
+
+A line "flip NAME" or "cut NAME" on standard input makes it lie from then on: it gives the object whose name ends so with another bit in
+its middle, or its first half alone. "honest" ends that. Each is answered by a line "done".
 """
 
 import os
@@ -11,7 +14,24 @@ if "auth" in sys.argv:
     os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "4"
 
 import boto3
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
+
+lie = ["honest"]
+get_object = S3Response.get_object
+
+
+def lying(response):
+    status, headers, body = get_object(response)
+    middle = len(body) // 2
+    if status == 200 and lie[0] != "honest" and response.path.endswith(lie[1]):
+        rest = bytes([body[middle] ^ 1]) + body[middle + 1 :] if lie[0] == "flip" else b""
+        body = body[:middle] + rest
+        headers["content-length"] = str(len(body))
+    return status, headers, body
+
+
+S3Response.get_object = lying
 
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
@@ -32,5 +52,7 @@ if "auth" in sys.argv:
     iam.put_user_policy(UserName="archivist", PolicyName="all", PolicyDocument=policy)
 boto3.client("s3", **options).create_bucket(Bucket="audit")
 print(*told, flush=True)
-sys.stdin.read()
+for line in sys.stdin:
+    lie = line.split()
+    print("done", flush=True)
 server.stop()

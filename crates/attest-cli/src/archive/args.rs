@@ -29,7 +29,8 @@ AZURE_STORAGE_ACCOUNT_KEY; or the machine's own role.
 
 The role needs: SELECT audit.grant_access('archivist', 'admin');
 
-Exit status: 0 archived, 1 the log is not what was sealed, so nothing was archived, 2 wrong usage or failed input or output.")]
+Exit status: 0 archived, 1 the log is not what was sealed, or the store gave other bytes than were written, so nothing was archived,
+2 wrong usage or failed input or output.")]
 pub struct Archive {
     /// The database, as a PostgreSQL URL without password
     #[arg(long, value_name = "URL")]

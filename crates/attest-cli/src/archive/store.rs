@@ -162,6 +162,13 @@ impl Store {
             .map_err(|error| self.explain("write", name, error))
     }
 
+    /// Removes an object.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.runtime
+            .block_on(self.objects.delete(&self.at(name)))
+            .map_err(|error| self.explain("remove", name, error))
+    }
+
     /// Begins a large object, which is there once [`Upload::finish`] says so.
     pub fn create(&self, name: &str) -> Result<Upload> {
         let upload = self
@@ -294,9 +301,7 @@ impl Store {
         }
         let left = self.inside(subfolder);
         for name in left.list()? {
-            self.runtime
-                .block_on(self.objects.delete(&left.at(&name)))
-                .map_err(|error| left.explain("remove", &name, error))?;
+            left.remove(&name)?;
         }
         Ok(())
     }

@@ -1,18 +1,22 @@
-//! Writes one partition: events, tiles, checkpoints; verifies them by reading them back; then, last, the manifest.
+//! Writes one partition: events, tiles, checkpoints; verifies them by reading them back; then, last, the manifest, which is read back
+//! likewise.
 //!
 //! Invariant: a folder with a manifest is a whole archive that was verified. One without is none, whatever it holds.
 
 use super::files::{NOT_WRITTEN, Rows};
 use super::leaf_set::LeafSet;
-use super::manifest::{Epoch, EventFile, MANIFEST, Manifest, Object, checkpoint_path, tiles_path};
+use super::manifest::{
+    Epoch, EventFile, MANIFEST, MOST_BYTES, Manifest, Object, checkpoint_path, tiles_path,
+};
 use super::partitions::{self, Events, Partition};
 use super::store::{Store, sha256_hex};
 use super::tiles::{self, Runs};
+use super::tree;
 use super::verify::{self, Opened};
 use crate::db::{Database, DbReader};
 use crate::progress::Progress;
 use crate::source::{Reader, Source};
-use crate::verify::{Options, Report};
+use crate::verify::{Check, Options, Report};
 use anyhow::{Context, Result, anyhow, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::io::Write;
@@ -57,7 +61,7 @@ pub fn write(
             .map(|(_, first, last)| (*first, *last))
             .collect();
         reader.open(epoch)?;
-        trees.push(tree(database, &mut reader, store, epoch, &of_epoch)?);
+        trees.push(write_tree(database, &mut reader, store, epoch, &of_epoch)?);
     }
     let (format, columns) = Manifest::constant();
     let mut manifest = Manifest {
@@ -77,7 +81,7 @@ pub fn write(
         events: files,
         columns,
     };
-    let (report, root) = verify::read_back(store, &manifest, options)?;
+    let (mut report, root) = verify::read_back(store, &manifest, options)?;
     ensure!(
         root.is_some() || !report.ok,
         "{}: tiles that were written are not there",
@@ -91,7 +95,14 @@ pub fn write(
         text: String::from_utf8(bytes.clone())?,
     };
     if report.ok {
-        store.put(MANIFEST, bytes)?;
+        store.put(MANIFEST, bytes.clone())?;
+        // It names all else, so it is read back, too.
+        if store.get(MANIFEST, MOST_BYTES)?.as_ref() != Some(&bytes) {
+            store.remove(MANIFEST)?;
+            let detail = format!("{MANIFEST}: it is not what was written");
+            report.add(tree::finding(Check::AlteredArchive, 0, None, detail));
+            report.finish(report.seconds);
+        }
     }
     Ok((opened, report))
 }
@@ -152,7 +163,7 @@ fn write_events(
 }
 
 /// Writes an epoch's tiles and checkpoint.
-fn tree(
+fn write_tree(
     database: &mut Database,
     reader: &mut DbReader,
     store: &Store,

@@ -1,7 +1,7 @@
 //! Archives in an object store: a stand-in for S3 on loopback.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use live_tests::{Sql, shared, wait_until};
@@ -12,6 +12,7 @@ use crate::attest_cli::Auditor;
 /// The stand-in; it ends when its standard input is closed.
 struct S3 {
     server: Child,
+    says: BufReader<ChildStdout>,
     port: String,
     key: (String, String),
 }
@@ -26,8 +27,9 @@ impl S3 {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
+        let mut says = BufReader::new(server.stdout.take().context("no output")?);
         let mut line = String::new();
-        BufReader::new(server.stdout.take().context("no output")?).read_line(&mut line)?;
+        says.read_line(&mut line)?;
         let mut words = line.split_whitespace().map(str::to_owned);
         let port = words.next().context("the stand-in for S3 did not start")?;
         let any = || "any".to_owned();
@@ -35,7 +37,22 @@ impl S3 {
             words.next().unwrap_or_else(any),
             words.next().unwrap_or_else(any),
         );
-        Ok(Self { server, port, key })
+        Ok(Self {
+            server,
+            says,
+            port,
+            key,
+        })
+    }
+
+    /// Makes it lie, or end that: see s3.py.
+    fn lie(&mut self, how: &str) -> Result<()> {
+        let told = self.server.stdin.as_mut().context("it has ended")?;
+        writeln!(told, "{how}")?;
+        let mut line = String::new();
+        self.says.read_line(&mut line)?;
+        ensure!(line == "done\n", "told to {how}, it said {line:?}");
+        Ok(())
     }
 
     /// `attest` with these credentials.
@@ -206,5 +223,50 @@ fn wrong_credentials_are_told_as_such() {
         s3.attest(&auditor, (id, secret), 0, &arguments)?;
         s3.attest(&auditor, (id, secret), 0, &["verify", "s3://audit/bank"])
             .map(drop)
+    });
+}
+
+/// What is read back is not what was written: there is no archive, and nothing goes that needs one. From an honest store the next run
+/// makes it.
+#[test]
+fn a_store_that_gives_other_bytes_gets_no_archive() {
+    shared(|db| {
+        let (auditor, mut s3) = (Auditor::new(db)?, S3::start(&[])?);
+        let month = months(db, 3000)?;
+        let mut client = db.connect()?;
+        client.run("SELECT audit.set_retention('1 month', require_archive => true)")?;
+        let prune = "SELECT coalesce(sum(pruned), 0) FROM audit.apply_retention(false)";
+        let (key, arguments) = (("any", "any"), archive_of(&month));
+        let archive = format!("s3://audit/bank/{month}");
+        for name in [
+            "events/000.parquet",
+            "tiles/1",
+            "checkpoints/1",
+            "manifest.json",
+        ] {
+            for how in ["flip", "cut"] {
+                let lie = format!("{how} {name}");
+                s3.lie(&lie)?;
+                let said = s3.attest(&auditor, key, 1, &arguments)?;
+                ensure!(
+                    said.contains(&format!("{name}: "))
+                        && said.contains("NOT VERIFIED")
+                        && said.contains(&format!("{month} was not archived")),
+                    "{lie}: {said}"
+                );
+                s3.lie("honest")?;
+                let said = s3.attest(&auditor, key, 2, &["verify", &archive])?;
+                ensure!(said.contains("is no archive"), "{lie}: {said}");
+                let recorded = client.number("SELECT count(*) FROM audit.archives")?;
+                ensure!(recorded == 0, "{lie}: the archive is recorded");
+                let pruned = client.number(prune)?;
+                ensure!(pruned == 0, "{lie}: {pruned} events were pruned");
+            }
+        }
+        s3.attest(&auditor, key, 0, &arguments)?;
+        s3.attest(&auditor, key, 0, &["verify", &archive])?;
+        let pruned = client.number(prune)?;
+        ensure!(pruned > 500, "{pruned} events were pruned");
+        Ok(())
     });
 }
