@@ -18,7 +18,7 @@ DECLARE
             'GRANT EXECUTE ON FUNCTION audit.events, audit.count_events, audit.event_filters, audit.event_conditions, audit.event_values, audit.leading_filter, audit.next_ranges, audit.search_trigrams, audit.has_trigrams, audit.events_between, audit.events_having, audit.ids_condition TO %I',
             'GRANT SELECT ON audit.retention_policies, audit.holds, audit.archives, audit.log_partitions, audit.months_to_archive, audit.cleanups, audit.upkeep_failures TO %I',
             'GRANT SELECT ON audit.installation, audit.holds_in_force TO %I',
-            'GRANT EXECUTE ON FUNCTION audit.table_now, audit.oid_floor, audit.retention_report(), audit.partition_rows, audit.retention_groups, audit.group_counting, audit.hold_covers(), audit.row_keys, audit.table_oids TO %I',
+            'GRANT EXECUTE ON FUNCTION audit.table_now, audit.oid_floor, audit.month_bounds, audit.retention_report(), audit.partition_rows, audit.retention_groups, audit.group_counting, audit.hold_covers(), audit.row_keys, audit.table_oids TO %I',
             'GRANT EXECUTE ON FUNCTION audit.status(), audit.trigger_health(regclass), audit.unsealed(), audit.sealer_state() TO %I',
             'GRANT SELECT ON audit.processes TO %I',
             'GRANT EXECUTE ON FUNCTION audit.table_eras, audit.earlier_oid, audit.present_image, audit.key_events, audit.segment_beside, audit.row_events, audit.changes_of, audit.history, audit.blame TO %I',

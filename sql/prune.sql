@@ -1,13 +1,20 @@
 -- Which events are due, and pruning them.
+CREATE FUNCTION audit.month_bounds(part oid) RETURNS timestamptz[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' AS $$
+    SELECT regexp_match(pg_get_expr(relpartbound, oid), 'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)')::timestamptz[] FROM pg_class WHERE oid = part
+$$;
+COMMENT ON FUNCTION audit.month_bounds IS 'From when until when the events of a partition occurred; NULL of the default partition. Bounds are printed as the session prints times, and not every session can read what it prints';
+
 CREATE VIEW audit.log_partitions AS
 SELECT c.oid::regclass AS partition,
        c.relname::text AS name,
        d.default_oid IS NOT NULL AS is_default,
-       (pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\)'))[1]::timestamptz AS starts,
-       (pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid), 'TO \(''([^'']+)''\)'))[1]::timestamptz AS ends
+       m.bounds[1] AS starts,
+       m.bounds[2] AS ends
 FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
 LEFT JOIN LATERAL (SELECT c.oid AS default_oid WHERE pg_catalog.pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT') d ON true
+CROSS JOIN LATERAL (SELECT audit.month_bounds(c.oid)) m (bounds)
 WHERE i.inhparent = 'audit.audit_events'::regclass;
 COMMENT ON VIEW audit.log_partitions IS 'The partitions of audit.audit_events, with their times';
 COMMENT ON COLUMN audit.log_partitions.partition IS 'The partition';

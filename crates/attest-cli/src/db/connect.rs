@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 /// Settings of each session: nothing of the caller's environment changes what is read, nothing times out.
 const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = 0; SET lock_timeout = 0; \
-    SET idle_in_transaction_session_timeout = 0; SET jit = off";
+    SET idle_in_transaction_session_timeout = 0; SET jit = off; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'";
 
 /// Where to connect to.
 #[derive(Clone)]
