@@ -47,9 +47,10 @@ WITH said AS (
     SELECT policy,
            pg_catalog.bool_or(ever_locked) AS locked,
            pg_catalog.bool_or(require_archive) AS require_archive,
-           -- The longest of them.
-           (pg_catalog.array_agg(keep ORDER BY keep IS NULL DESC, pg_catalog.now() - keep))[1] AS keep,
-           CASE WHEN pg_catalog.bool_or(keep IS NULL) THEN '-infinity' ELSE pg_catalog.min(pg_catalog.now() - keep) END AS cutoff,
+           -- The longest of them. Days and months are counted in UTC: no session's time zone makes one shorter.
+           (pg_catalog.array_agg(keep ORDER BY keep IS NULL DESC, (pg_catalog.now() AT TIME ZONE 'UTC') - keep))[1] AS keep,
+           CASE WHEN pg_catalog.bool_or(keep IS NULL) THEN '-infinity'
+                ELSE pg_catalog.min((pg_catalog.now() AT TIME ZONE 'UTC') - keep) AT TIME ZONE 'UTC' END AS cutoff,
            CASE WHEN pg_catalog.bool_or(max_events IS NULL) THEN NULL ELSE pg_catalog.max(max_events) END AS max_events
     FROM counted
     WHERE CASE WHEN ever_locked THEN is_locked AND NOT dropped ELSE age = 1 AND NOT dropped END

@@ -27,9 +27,9 @@ pub fn to_json(micros: i64) -> String {
     }
 }
 
-/// `micros - keep`, in the session's time zone; what is no interval is an ERROR.
+/// `micros - keep` in UTC, in which days and months are the same for every session; what is no interval is an ERROR.
 pub fn minus(micros: i64, keep: &CStr) -> i64 {
-    // SAFETY: a C string, no type modifier; interval_in returns a palloc'd interval, timestamptz_mi_interval a value.
+    // SAFETY: a C string, no type modifier; interval_in returns a palloc'd interval, timestamp_mi_interval a value.
     unsafe {
         let interval = pg_sys::OidFunctionCall3Coll(
             pg_sys::Oid::from(pg_sys::F_INTERVAL_IN),
@@ -39,7 +39,7 @@ pub fn minus(micros: i64, keep: &CStr) -> i64 {
             pg_sys::Datum::from(-1_i32),
         );
         let before = pg_sys::OidFunctionCall2Coll(
-            pg_sys::Oid::from(pg_sys::F_TIMESTAMPTZ_MI_INTERVAL),
+            pg_sys::Oid::from(pg_sys::F_TIMESTAMP_MI_INTERVAL),
             pg_sys::InvalidOid,
             pg_sys::Datum::from(micros),
             interval,

@@ -26,6 +26,8 @@ pub struct Cleanup {
     owner: pg_sys::Oid,
     name: String,
     column: String,
+    /// Whether it is a timestamptz.
+    has_zone: bool,
     keep: String,
 }
 
@@ -108,20 +110,24 @@ fn record(target: pg_sys::Oid, action: &str, said: Map<String, serde_json::Value
 pub fn all() -> Result<Vec<Cleanup>> {
     let _superuser = ActAsSuperuser::new();
     let rows = query::rows(
-        "SELECT c.oid, c.relowner, pg_catalog.format('%I.%I', n.nspname, c.relname), u.cleanup_column, audit.interval_text(u.keep) \
+        "SELECT c.oid, c.relowner, pg_catalog.format('%I.%I', n.nspname, c.relname), u.cleanup_column, \
+                EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = u.cleanup_column \
+                          AND a.atttypid = 'pg_catalog.timestamptz'::pg_catalog.regtype), \
+                audit.interval_text(u.keep) \
          FROM audit.cleanups u JOIN pg_catalog.pg_class c ON c.oid = u.target JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          ORDER BY 3",
         &[],
     )?;
     Ok(rows
         .into_iter()
-        .filter_map(|row| match <[_; 5]>::try_from(row) {
+        .filter_map(|row| match <[_; 6]>::try_from(row) {
             Ok(
                 [
                     Some(table),
                     Some(owner),
                     Some(name),
                     Some(column),
+                    Some(has_zone),
                     Some(keep),
                 ],
             ) => Some(Cleanup {
@@ -129,6 +135,7 @@ pub fn all() -> Result<Vec<Cleanup>> {
                 owner: registry::oid(&owner),
                 name,
                 column,
+                has_zone: has_zone == "t",
                 keep,
             }),
             _ => None,
@@ -181,13 +188,16 @@ fn batch(table: pg_sys::Oid) -> Result<u64> {
     if let Ok(reason) = CString::new(reason) {
         guc::set_for_now(c"audit.reason", &reason);
     }
+    // In UTC, whatever the session's time zone: who calls makes no row older.
+    let mut edge = "(pg_catalog.timezone('UTC', pg_catalog.now()) OPERATOR(pg_catalog.-) $1::pg_catalog.interval)".to_owned();
+    if cleanup.has_zone {
+        edge = format!("pg_catalog.timezone('UTC', {edge})");
+    }
+    let is_old = format!("{column} OPERATOR(pg_catalog.<) {edge}");
     // What the row's place is now checked against the column again: in partitions, places are not unique.
     query::count(
         &format!(
-            "DELETE FROM {name} WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY( \
-                 SELECT ctid FROM {name} WHERE {column} OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) $1::pg_catalog.interval) \
-                 LIMIT {BATCH})) \
-             AND {column} OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) $1::pg_catalog.interval)"
+            "DELETE FROM {name} WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT ctid FROM {name} WHERE {is_old} LIMIT {BATCH})) AND {is_old}"
         ),
         &[Arg::Text(&cleanup.keep)],
     )

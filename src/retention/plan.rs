@@ -74,7 +74,7 @@ impl Partition {
     /// All of them, the newest first, the default partition last.
     pub fn all() -> Result<Vec<Self>> {
         let rows = query::rows(
-            "SELECT name, partition::pg_catalog.oid, is_default, coalesce(ends < pg_catalog.now() - interval '1 day', false) \
+            "SELECT name, partition::pg_catalog.oid, is_default, coalesce(ends < pg_catalog.now() - interval '24 hours', false) \
              FROM audit.log_partitions ORDER BY is_default, ends DESC",
             &[],
         )?;

@@ -184,7 +184,7 @@ fn check_longer(
     let count = limits.max_events.map(|count| count.to_string());
     let rows = query::rows(
         "SELECT ($2 = '' OR (p.keep IS NOT NULL AND NOT EXISTS ( \
-                   SELECT FROM pg_catalog.generate_series('2096-01-01'::pg_catalog.timestamptz, '2104-12-01', '1 month') d \
+                   SELECT FROM pg_catalog.generate_series('2096-01-01'::pg_catalog.timestamp, '2104-12-01', '1 month') d \
                    WHERE d - nullif($2, '')::pg_catalog.interval > d - p.keep))), \
                 ($3 = '' OR (p.max_events IS NOT NULL AND nullif($3, '')::pg_catalog.int8 >= p.max_events)), \
                 p.require_archive, audit.interval_text(p.keep), p.max_events \

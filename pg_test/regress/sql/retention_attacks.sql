@@ -151,6 +151,28 @@ SELECT count(*) AS policies, bool_and(cutoff > '2100-01-01') AS deceived FROM au
 SELECT subject, sum(due) > 0 AS due, sum(pruned) AS pruned, method FROM audit.apply_retention(false) WHERE subject LIKE '%evidence' GROUP BY subject, method ORDER BY 1;
 SELECT * FROM outcome;
 ROLLBACK;
+-- the time zone, in which days and months are counted: in this one a day ago is six hours ahead. Whoever administers retention can set it.
+SELECT audit.log_event('seen', category => 'watched') > 0 AS logged;
+SELECT audit.set_retention('1 day', category => 'watched', locked => true), audit.seal() > 0 AS sealed;
+SELECT format('A15B-15,%s/%s,%s/0', extract(doy FROM t)::integer - 1, extract(hour FROM t)::integer, (extract(doy FROM t)::integer + 180) % 365) AS zone
+FROM (SELECT now() AT TIME ZONE 'UTC' - interval '18 hours') AS moment (t) \gset
+BEGIN;
+SET LOCAL TimeZone = :'zone';
+SELECT now() - interval '1 day' - now() AS "a day ago";
+SET LOCAL ROLE regress_mallory;
+SELECT cutoff - now() AS cutoff FROM audit.retention_policies WHERE policy = 'category watched';
+SELECT subject, sum(pruned) AS pruned FROM audit.apply_retention(false) WHERE subject = 'category watched' GROUP BY 1;
+SELECT audit.set_retention('1439 minutes', category => 'watched');
+ROLLBACK;
+-- with the policies replaced, too
+BEGIN;
+SET LOCAL TimeZone = :'zone';
+CREATE OR REPLACE VIEW audit.retention_policies AS
+SELECT 'default'::text AS policy, NULL::regclass AS target, '{}'::text[] AS table_names, NULL::text COLLATE "C" AS category, '1 microsecond'::interval AS keep,
+       NULL::bigint AS max_events, false AS locked, false AS require_archive, now() + interval '1 second' AS cutoff, now() AS set_at,
+       'x'::text COLLATE "C" AS set_by, 1::bigint AS event_id, '{}'::oid[] AS table_oids;
+SELECT audit.clear('watched', 'tidy');
+ROLLBACK;
 -- the events that are due: among them those that say what is locked
 BEGIN;
 CREATE OR REPLACE FUNCTION audit.next_events(part regclass, groups jsonb, after_id bigint, row_limit integer)
