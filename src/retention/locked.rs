@@ -1,11 +1,12 @@
-//! What locked policies keep by age, asked once more before anything is removed. The plan of a prune is made by views and functions, which
-//! a superuser can replace, `now()` with them; this reads the log's own rows, decides here, and takes the time from the transaction.
+//! What locked policies keep by age, and what holds cover, asked once more before anything is removed. The plan of a prune is made by views
+//! and functions, which a superuser can replace, `now()` with them; this reads the log's own rows, decides here, and takes the time from the
+//! transaction.
 //!
 //! The rules are those of `audit.retention_policies` and `audit.retention_groups`. A locked policy that lets events go by their number, too,
 //! is not checked: which ones are the newest is not counted here.
 
-use super::installation;
 use super::plan::{Partition, cell, is, micros, text};
+use super::{held, installation};
 use crate::attach::registry::oid;
 use crate::error::{AttestError, Result, SqlState};
 use crate::pg::query::{self, Arg};
@@ -15,15 +16,27 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
-/// Refuses to let these events of a partition go, where a locked policy keeps one of them, or where they are `pg_attest`'s own. Superuser.
+/// Refuses to let these events of a partition go, where a locked policy or a hold keeps one of them, or where they are `pg_attest`'s own.
+/// Superuser.
 pub fn check(partition: &Partition, ids: &[i64]) -> Result<()> {
+    check_policies(partition, ids)?;
+    match held::first(&format!("ONLY {}", partition.sql()), ids)? {
+        None => Ok(()),
+        Some((hold, event)) => {
+            let event = format!("Event {event} is one of those that were to go.");
+            Err(refused(partition, &format!("the hold \"{hold}\""), event))
+        }
+    }
+}
+
+fn check_policies(partition: &Partition, ids: &[i64]) -> Result<()> {
     let policies = Policy::all()?;
     if ids.is_empty() || !policies.iter().any(|policy| policy.locked) {
         return Ok(());
     }
     for kind in Kind::of(partition, ids)? {
         if kind.operation == "system" {
-            return Err(refused(partition, "pg_attest itself", kind.newest));
+            return Err(refused(partition, "pg_attest itself", kind.of_when()));
         }
         if let Some(policy) = kind.policy(&policies)
             && policy.locked
@@ -31,21 +44,18 @@ pub fn check(partition: &Partition, ids: &[i64]) -> Result<()> {
             && kind.newest >= policy.cutoff
         {
             let keeper = format!("the locked retention policy \"{}\"", policy.name);
-            return Err(refused(partition, &keeper, kind.newest));
+            return Err(refused(partition, &keeper, kind.of_when()));
         }
     }
     Ok(())
 }
 
-fn refused(partition: &Partition, keeper: &str, newest: i64) -> AttestError {
+fn refused(partition: &Partition, keeper: &str, which: String) -> AttestError {
     AttestError::new(
         SqlState::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("events of audit.{} are kept by {keeper}", partition.name),
     )
-    .detail(format!(
-        "The newest one that was to go is of {}.",
-        time::to_json(newest)
-    ))
+    .detail(which)
     .hint("What pruning reads was replaced: put the views and functions of schema audit back as the extension's script makes them.")
 }
 
@@ -182,6 +192,11 @@ impl Kind {
             .collect())
     }
 
+    fn of_when(&self) -> String {
+        let newest = time::to_json(self.newest);
+        format!("The newest one that was to go is of {newest}.")
+    }
+
     /// The most specific of the policies.
     fn policy<'a>(&self, policies: &'a [Policy]) -> Option<&'a Policy> {
         let named = |name: &str| policies.iter().find(|policy| policy.name == name);
@@ -212,7 +227,7 @@ impl Kind {
 }
 
 /// A table's name as SQL writes it.
-fn quoted(schema: &str, table: &str) -> String {
+pub fn quoted(schema: &str, table: &str) -> String {
     let (schema, table) = (
         catalog::quote_identifier(schema),
         catalog::quote_identifier(table),
@@ -220,7 +235,8 @@ fn quoted(schema: &str, table: &str) -> String {
     format!("{schema}.{table}")
 }
 
-fn relation((schema, table): &(String, String)) -> Option<pg_sys::Oid> {
+/// What is called so now.
+pub fn relation((schema, table): &(String, String)) -> Option<pg_sys::Oid> {
     let schema = CString::new(schema.as_str()).ok()?;
     catalog::relation_oid(catalog::namespace_oid(&schema)?, table)
 }

@@ -2,7 +2,7 @@
 //!
 //! - `policy`, `hold`, `archive`: what administrators say; each is an event, and the log is the only state (`sql/retention.sql`, `sql/holds.sql`, `sql/archives.sql`)
 //! - `plan`: which events are due (`count`: of which group), `newest`: or too many; `prune` (by `step`), `clear`, `erase`: what removes them, `emptied`: and frees their storage, and `declaration`: how the log says so
-//! - `locked`: what asks once more, of the log itself, whether a locked policy keeps what is to go
+//! - `locked`: what asks once more, of the log itself, whether a locked policy keeps what is to go, and (`held`) a hold
 //! - `upkeep`: pruning on a schedule; `cleanup`: old rows of the application's own tables; `failure`: what fails of it, alone
 //!
 //! Invariant: whatever removes events or payloads writes its declarations in the same transaction, and holds the lock of
@@ -16,6 +16,7 @@ mod declaration;
 mod emptied;
 mod erase;
 mod failure;
+mod held;
 mod hold;
 mod locked;
 mod newest;
