@@ -64,7 +64,7 @@ impl Clock {
         self.keeper = None;
         let _superuser = ActAsSuperuser::new();
         let age = first(
-            "SELECT pg_catalog.extract('epoch', pg_catalog.clock_timestamp() - pg_catalog.max(captured_at))::pg_catalog.int8 \
+            "SELECT pg_catalog.floor(pg_catalog.extract('epoch', pg_catalog.clock_timestamp() - pg_catalog.max(captured_at)))::pg_catalog.int8 \
              FROM audit.audit_events WHERE operation = 'system' AND action = 'begin upkeep'",
             &[],
         )?;

@@ -49,5 +49,6 @@ mod signing;
 mod summaries;
 mod tamper;
 mod transactions; // 24
+mod upkeep;
 mod volume;
 mod worker;
