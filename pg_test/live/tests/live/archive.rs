@@ -23,8 +23,13 @@ const PRINTED: (&str, &str) = (
      entity_name, description, context, encode(payload_hash, 'hex'), l.epoch, l.leaf_index",
 );
 
-/// The months of a log whose first events are some months old: the oldest one's name.
+/// The months of a log whose first events are some months old: the oldest one's name. It and the next one have half of the events each.
 pub fn months(db: &Database, rows: u32) -> Result<String> {
+    unequal_months(db, rows, 2)
+}
+
+/// The same; the oldest one has this part of the events.
+pub fn unequal_months(db: &Database, rows: u32, part: u32) -> Result<String> {
     let mut client = db.connect()?;
     client.run(
         "CREATE TABLE t (id serial PRIMARY KEY, name text, tags text[], n numeric, at timestamptz DEFAULT now());
@@ -36,7 +41,9 @@ pub fn months(db: &Database, rows: u32) -> Result<String> {
     client.run("SELECT audit.set_context(request_id => 'r-1', reason => '', app_user_id => 'ann', is_local => false)")?;
     client.run("UPDATE t SET name = name || E'\\n', tags = NULL WHERE id % 7 = 0; DELETE FROM t WHERE id % 11 = 0")?;
     // As if they had happened then: nothing is sealed yet.
-    let middle = client.one("SELECT max(event_id) / 2 FROM audit.audit_events")?;
+    let middle = client.one(&format!(
+        "SELECT max(event_id) / {part} FROM audit.audit_events"
+    ))?;
     for (half, months) in [("<=", 3), (">", 2)] {
         tamper(
             db,
@@ -231,6 +238,29 @@ fn an_archive_is_what_the_log_had_and_comes_back() {
         auditor
             .attest(2, &["restore-archive", "--drop", &month, "--db", "DB"])
             .map(drop)
+    });
+}
+
+/// Columns that are NULL throughout have chunks, too.
+#[test]
+fn every_column_chunk_is_compressed_with_zstd() {
+    shared(|db| {
+        let auditor = Auditor::new(db)?;
+        months(db, 3000)?;
+        let dest = auditor.path("archive");
+        auditor.attest(0, &["archive", "--db", "DB", &dest])?;
+        let files = format!("'{dest}/*/events/*.parquet'");
+        let chunks = duckdb(&format!(
+            "SELECT compression, count(*) = 37 * count(DISTINCT (file_name, row_group_id)), count(DISTINCT file_name),
+                    sum(total_compressed_size) < sum(total_uncompressed_size) / 2
+             FROM parquet_metadata({files}) GROUP BY 1"
+        ))?;
+        let written = duckdb(&format!("SELECT count(*) FROM glob({files})"))?;
+        ensure!(
+            chunks == [format!("ZSTD|True|{}|True", written[0])],
+            "{chunks:?} of {written:?} files"
+        );
+        Ok(())
     });
 }
 
