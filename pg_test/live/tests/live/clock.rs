@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use live_tests::database::Database;
 use live_tests::env::without;
-use live_tests::{Sql, own_cluster};
+use live_tests::{Cluster, Sql, own_cluster};
 
 use crate::past::declared_and_gone;
 
@@ -25,11 +25,38 @@ fn library() -> Result<PathBuf> {
 
 /// Restarts the server at this time (UTC); its clock goes on from there.
 fn restart_at(db: &Database, time: &str) -> Result<()> {
-    db.cluster().stop()?;
-    db.cluster().start_under(&format!(
-        "export LD_PRELOAD='{}' FAKETIME='@{time}' FAKETIME_DONT_FAKE_MONOTONIC=1 TZ=UTC;",
+    restart_with(db.cluster(), &format!("FAKETIME='@{time}'"))
+}
+
+/// Restarts the server with this setting of libfaketime.
+fn restart_with(cluster: &Cluster, setting: &str) -> Result<()> {
+    cluster.stop()?;
+    cluster.start_under(&format!(
+        "export LD_PRELOAD='{}' {setting} FAKETIME_DONT_FAKE_MONOTONIC=1 TZ=UTC;",
         library()?.display()
     ))
+}
+
+/// A server's clock that is set while it runs.
+pub struct Clock(PathBuf);
+
+impl Clock {
+    /// Restarts the server with its clock so many seconds ahead.
+    pub fn restart(cluster: &Cluster, ahead: i64) -> Result<Self> {
+        let clock = Self(cluster.dir().join("clock"));
+        clock.set(ahead)?;
+        let file = format!("FAKETIME_TIMESTAMP_FILE='{}'", clock.0.display());
+        restart_with(cluster, &format!("{file} FAKETIME_NO_CACHE=1"))?;
+        Ok(clock)
+    }
+
+    /// Puts the server's clock so many seconds ahead of the machine's.
+    pub fn set(&self, ahead: i64) -> Result<()> {
+        // Never read half written.
+        let new = self.0.with_extension("new");
+        std::fs::write(&new, format!("{ahead:+}\n"))?;
+        Ok(std::fs::rename(new, &self.0)?)
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod archive;
 mod archive_harm;
 mod archive_queries;
 mod archive_s3;
+mod archive_writers;
 mod attest_cli;
 mod clock;
 mod concurrency; // 32, 33
