@@ -1,5 +1,6 @@
 //! Crashes in the middle of pruning and erasing: everything is declared and gone, or nothing is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Result, anyhow, ensure};
@@ -179,6 +180,140 @@ fn a_kill_in_the_middle_of_an_erasure_leaves_the_row() {
         client.run("SELECT audit.seal()")?;
         let found = client.table("SELECT check_name, detail FROM audit.verify() WHERE NOT ok")?;
         ensure!(found.is_empty(), "found: {found:?}");
+        Ok(())
+    });
+}
+
+/// Has the session of the name `victim` wait behind each statement that empties a month, and before each one that makes, changes or drops a
+/// table: for the advisory lock of the number that this stop has.
+const STOPS: &str = "
+    CREATE SEQUENCE stops;
+    CREATE FUNCTION stop() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+    DECLARE
+        number bigint;
+    BEGIN
+        IF current_setting('application_name') = 'victim' THEN
+            number := nextval('public.stops');
+            PERFORM pg_advisory_lock_shared(number), pg_advisory_unlock_shared(number);
+        END IF;
+    END $$;
+    CREATE FUNCTION stop_emptying() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.stop(); RETURN NULL; END $$;
+    CREATE FUNCTION stop_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.stop(); END $$;
+    CREATE TRIGGER stop AFTER TRUNCATE ON audit.audit_events_2015_01 EXECUTE FUNCTION stop_emptying();
+    CREATE TRIGGER stop AFTER TRUNCATE ON audit.audit_events_2015_02 EXECUTE FUNCTION stop_emptying();
+    CREATE TRIGGER stop AFTER TRUNCATE ON audit.audit_events_2015_03 EXECUTE FUNCTION stop_emptying();
+    CREATE EVENT TRIGGER stop ON ddl_command_start EXECUTE FUNCTION stop_ddl()";
+
+/// Where a prune was killed: what it had to itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Killed {
+    /// Nothing of the log.
+    Before,
+    /// A month.
+    Emptying,
+    /// The whole log.
+    Dropping,
+}
+
+/// Prunes, and kills that at the stop of this number; None where it ended before.
+fn kill_at(db: &Database, stop: u32) -> Result<Option<Killed>> {
+    let mut blocking = db.connect()?;
+    blocking.run(&format!(
+        "SELECT setval('stops', 1, false), pg_advisory_lock({stop})"
+    ))?;
+    let mut watching = db.connect()?;
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let victim = scope.spawn(|| -> Result<()> {
+            let mut client = db.connect()?;
+            client.run("SET application_name = 'victim'")?;
+            let outcome = client.run("CALL audit.prune()");
+            ended.store(true, Ordering::Relaxed);
+            outcome
+        });
+        let stopped = wait_until("the prune to stop or to end", || {
+            let waiting = watching.table(
+                "SELECT pid, (SELECT bool_or(relation = 'audit.audit_events'::regclass) FROM pg_locks l
+                              WHERE l.pid = a.pid AND granted AND mode = 'AccessExclusiveLock' AND relation::regclass::text LIKE 'audit.audit_events%')
+                 FROM pg_stat_activity a WHERE application_name = 'victim' AND wait_event = 'advisory'",
+            )?;
+            let has_ended = ended.load(Ordering::Relaxed);
+            Ok((has_ended || !waiting.is_empty()).then(|| waiting.into_iter().next()))
+        })
+        .and_then(|stopped| {
+            let Some((pid, whole)) = stopped.as_ref().and_then(|line| line.split_once('|')) else {
+                return Ok(None);
+            };
+            db.cluster().kill_backend(pid)?;
+            Ok(Some(match whole {
+                "t" => Killed::Dropping,
+                "f" => Killed::Emptying,
+                _ => Killed::Before,
+            }))
+        });
+        // Whatever went wrong, it goes on.
+        let _ = blocking.run("SELECT pg_advisory_unlock_all()");
+        let outcome = victim.join().map_err(|_| anyhow!("the victim panicked"))?;
+        let stopped = stopped?;
+        ensure!(
+            outcome.is_err() == stopped.is_some(),
+            "{stopped:?}, and it says {outcome:?}"
+        );
+        Ok(stopped)
+    })
+}
+
+/// How many events the old months have that are there: all, or those that stay. What is gone is declared, nothing is half done.
+fn months(client: &mut Client) -> Result<Vec<String>> {
+    let months = client.table(
+        "SELECT p.name, count(e.event_id) FROM audit.log_partitions p LEFT JOIN audit.audit_events e ON e.tableoid = p.partition
+         WHERE p.ends < '2016-01-01' GROUP BY 1 ORDER BY 1",
+    )?;
+    let whole = |line: &String| {
+        let count = line.split('|').nth(1).unwrap_or_default();
+        let stays = if line.contains("2015_02") { "1" } else { "0" };
+        count == PER_MONTH.to_string() || count == stays
+    };
+    ensure!(months.iter().all(whole), "half a month: {months:?}");
+    let left =
+        client.number("SELECT count(*) FROM audit.audit_events WHERE operation = 'insert'")?;
+    let gone = declared_and_gone(client)?;
+    ensure!(
+        left + gone == 3 * PER_MONTH,
+        "{left} are left and {gone} are declared: {months:?}"
+    );
+    let loose = client.table(
+        "SELECT oid::regclass FROM pg_class WHERE relkind = 'r' AND relname LIKE '%audit_events_2015%'
+         AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = pg_class.oid)",
+    )?;
+    ensure!(loose.is_empty(), "no part of the log: {loose:?}");
+    Ok(months)
+}
+
+/// A month is emptied and dropped, another one emptied but for what a hold keeps: killed at each of its statements in turn, from the last
+/// one that stayed on.
+#[test]
+fn a_kill_at_any_statement_of_a_prune_leaves_whole_months() {
+    own_cluster(&[("autovacuum", "off")], |db| {
+        let mut client = with_a_past(db)?;
+        client.run("SELECT audit.set_retention('7 years')")?;
+        client.run("SELECT audit.hold('case', target => 't', row_key => 'old 7', period => '[2015-02-01,2015-03-01)', reason => 'court')")?;
+        client.run(STOPS)?;
+        let mut before = months(&mut client)?;
+        drop(client);
+        let (mut kills, mut stop) = (Vec::new(), 1);
+        while let Some(killed) = kill_at(db, stop)? {
+            kills.push(killed);
+            let now = months(&mut db.connect()?)?;
+            stop = if now == before { stop + 1 } else { 1 };
+            before = now;
+        }
+        for place in [Killed::Emptying, Killed::Dropping] {
+            ensure!(kills.contains(&place), "{place:?} is none of {kills:?}");
+        }
+        let mut client = db.connect()?;
+        let left = months(&mut client)?;
+        ensure!(left == ["audit_events_2015_02|1"], "left are {left:?}");
         Ok(())
     });
 }
