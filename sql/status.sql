@@ -93,7 +93,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     SELECT 'last upkeep', coalesce(date_trunc('second', max(begun.captured_at))::text, 'none by the worker'),
            (max(begun.captured_at) IS NULL OR coalesce(max(begun.captured_at) <= max(ended.captured_at), false) OR bool_or(runs.pid IS NOT NULL)),
            CASE WHEN NOT (max(begun.captured_at) IS NULL OR coalesce(max(begun.captured_at) <= max(ended.captured_at), false) OR bool_or(runs.pid IS NOT NULL))
-                THEN 'It did not end: the server''s log tells why. SELECT * FROM audit.maintain(); does the same by hand' END
+                THEN 'It did not end: the server''s log tells why. The worker''s next run puts that right; SELECT * FROM audit.maintain(); does its work by hand' END
     FROM (SELECT 1) AS once
     LEFT JOIN LATERAL (SELECT captured_at FROM audit.audit_events WHERE operation = 'system' AND action = 'begin upkeep' ORDER BY 1 DESC LIMIT 1) AS begun ON true
     LEFT JOIN LATERAL (SELECT captured_at FROM audit.audit_events WHERE operation = 'system' AND action = 'end upkeep' ORDER BY 1 DESC LIMIT 1) AS ended ON true

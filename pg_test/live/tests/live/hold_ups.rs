@@ -148,3 +148,45 @@ fn sealing_and_detaching_do_not_deadlock() {
         check(&mut client)
     });
 }
+
+/// Who moves events out of the default partition locks the log and then that partition. Somebody who waited for the first with a lock of
+/// the second would be waited for in turn.
+#[test]
+fn two_who_make_months_do_not_wait_for_each_other() {
+    shared(|db| {
+        let mut client = db.connect()?;
+        // There are no months yet: this event is in the default partition.
+        client.run(
+            "SELECT audit.log_event('early', category => 'c'); CREATE TABLE t (id int PRIMARY KEY)",
+        )?;
+        let mut first = db.connect()?;
+        first.run("BEGIN; LOCK TABLE ONLY audit.audit_events IN SHARE UPDATE EXCLUSIVE MODE")?;
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| db.connect()?.run("SELECT audit.attach('t')"));
+            let waits = wait_until("the second to wait", || {
+                let found = client.table(
+                    "SELECT relation::regclass FROM pg_locks JOIN pg_stat_activity USING (pid)
+                     WHERE datname = current_database() AND query LIKE 'SELECT audit.attach%' AND locktype = 'relation' AND NOT granted",
+                )?;
+                Ok(found.into_iter().next())
+            });
+            let holds = client.number(
+                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+                 WHERE datname = current_database() AND query LIKE 'SELECT audit.attach%' AND relation = 'audit.audit_events_default'::regclass",
+            );
+            first.run("COMMIT")?;
+            second
+                .join()
+                .map_err(|_| anyhow::anyhow!("the second panicked"))??;
+            let (waits, holds) = (waits?, holds?);
+            ensure!(
+                waits == "audit.audit_events" && holds == 0,
+                "it waits for {waits}, with {holds} locks of the default partition"
+            );
+            Ok(())
+        })?;
+        let rest = client.number("SELECT count(*) FROM audit.audit_events_default")?;
+        ensure!(rest == 0, "{rest} events are in the default partition");
+        Ok(())
+    });
+}
