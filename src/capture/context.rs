@@ -55,7 +55,8 @@ impl Context {
 
     /// The session's context with more keys: for events that say more.
     pub fn extra_with(additional: Map<String, Json>) -> Option<Varlena> {
-        let mut object = session_object();
+        // What the session says, and is no JSONB, must not keep what we say from being read.
+        let mut object = representable(session_object());
         object.extend(additional);
         to_jsonb(object)
     }
@@ -199,22 +200,30 @@ fn to_jsonb(object: Map<String, Json>) -> Option<Varlena> {
     if object.is_empty() {
         return None;
     }
+    let text = json_text(object);
+    fmgr::jsonb_from_json(&text)
+        .or_else(|| fmgr::jsonb_from_json(&Json::Object(unparsed(text)).to_string()))
+        .map(Varlena::whole)
+}
+
+/// The object, or where it is no JSONB (a number past numeric's range, for one), its text as one of its members.
+fn representable(object: Map<String, Json>) -> Map<String, Json> {
+    let text = json_text(object.clone());
+    if object.is_empty() || fmgr::jsonb_from_json(&text).is_some() {
+        object
+    } else {
+        unparsed(text)
+    }
+}
+
+fn unparsed(text: String) -> Map<String, Json> {
+    Map::from_iter([("unparsed".to_owned(), text.into())])
+}
+
+fn json_text(object: Map<String, Json>) -> String {
     let mut json = Json::Object(object);
     strip_nul(&mut json);
-    let text = json.to_string();
-    let unrepresentable = || {
-        // A number past numeric's range, for one.
-        fmgr::jsonb_from_json(
-            &Json::Object(Map::from_iter([(
-                "unparsed".to_owned(),
-                text.clone().into(),
-            )]))
-            .to_string(),
-        )
-    };
-    fmgr::jsonb_from_json(&text)
-        .or_else(unrepresentable)
-        .map(Varlena::whole)
+    json.to_string()
 }
 
 /// JSONB has no `\u0000`.

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::pg::catalog;
 use crate::pg::query::{self, Arg};
 use pgrx::pg_sys;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -59,27 +59,32 @@ pub fn first(table: &str, ids: &[i64]) -> Result<Option<(String, String)>> {
 }
 
 impl Hold {
+    /// Its members are picked out by PostgreSQL: beside them stands what the session's `audit.context` said, which may be anything.
     fn active() -> Result<Vec<Self>> {
         let here = installation()?;
         let rows = query::rows(
-            "SELECT action, context, table_oid, schema_name, table_name, row_key FROM audit.audit_events \
+            "SELECT action, context ->> 'hold', context ->> 'installation', context ->> 'request_id', context ->> 'period', \
+                 context -> 'row_keys', table_oid, schema_name, table_name, row_key FROM audit.audit_events \
              WHERE operation = 'system' AND action IN ('hold', 'release hold') ORDER BY event_id",
             &[],
         )?;
         // By name, those that no release follows at once.
         let mut active: BTreeMap<String, Vec<Self>> = BTreeMap::new();
+        // The names of which the last act is a release.
+        let mut released = BTreeSet::new();
         for row in rows {
-            let context: Json = serde_json::from_str(&text(&row, 1)).unwrap_or_default();
-            let string = |member: &str| context[member].as_str().map(ToOwned::to_owned);
-            let name = string("hold").unwrap_or_default();
+            let name = text(&row, 1);
             let of_name = active.entry(name.clone()).or_default();
             if text(&row, 0) == "release hold" {
-                of_name.pop();
+                if released.insert(name) {
+                    of_name.pop();
+                }
                 continue;
             }
-            let then = cell(&row, 2).map(|table| oid(&table));
-            let then = then.filter(|_| string("installation").as_ref() == Some(&here));
-            let table = cell(&row, 3).zip(cell(&row, 4)).map(|called| {
+            released.remove(&name);
+            let then = cell(&row, 6).map(|table| oid(&table));
+            let then = then.filter(|_| cell(&row, 2).as_ref() == Some(&here));
+            let table = cell(&row, 7).zip(cell(&row, 8)).map(|called| {
                 let exists = |oid: &pg_sys::Oid| !catalog::qualified_name(*oid).is_empty();
                 let now = then.filter(exists).or_else(|| relation(&called));
                 let names = now.map(catalog::qualified_name).into_iter();
@@ -88,14 +93,14 @@ impl Hold {
                     names.chain([quoted(&called.0, &called.1)]).collect(),
                 )
             });
-            let known = context["row_keys"].as_array().into_iter().flatten();
-            let known = known.filter_map(Json::as_str).map(ToOwned::to_owned);
+            let known: Vec<String> = serde_json::from_str(&text(&row, 5)).unwrap_or_default();
+            let known = known.into_iter();
             of_name.push(Self {
                 name,
                 table,
-                keys: cell(&row, 5).map(|key| known.chain([key]).collect()),
-                request_id: string("request_id"),
-                period: string("period"),
+                keys: cell(&row, 9).map(|key| known.chain([key]).collect()),
+                request_id: cell(&row, 3),
+                period: cell(&row, 4),
             });
         }
         Ok(active.into_values().flatten().collect())

@@ -12,7 +12,6 @@ use crate::error::{AttestError, Result, SqlState};
 use crate::pg::query::{self, Arg};
 use crate::pg::{catalog, time, xact};
 use pgrx::pg_sys;
-use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
@@ -84,28 +83,27 @@ struct Said {
 }
 
 impl Policy {
+    /// As `Hold::active` in [`held`]: members are picked out by PostgreSQL.
     fn all() -> Result<Vec<Self>> {
         let here = installation()?;
         let rows = query::rows(
-            "SELECT action, context, table_oid, schema_name, table_name FROM audit.audit_events \
+            "SELECT action, context ->> 'policy', context ->> 'installation', context ->> 'locked', context ->> 'keep', \
+                 context ->> 'max_events', table_oid, schema_name, table_name FROM audit.audit_events \
              WHERE operation = 'system' AND action IN ('set retention', 'drop retention') ORDER BY event_id",
             &[],
         )?;
         let mut policies: BTreeMap<String, Vec<Said>> = BTreeMap::new();
         for row in rows {
-            let context: Json = serde_json::from_str(&text(&row, 1)).unwrap_or_default();
-            let string = |member: &str| context[member].as_str().map(ToOwned::to_owned);
-            let is_here = string("installation").as_ref() == Some(&here);
+            let is_here = cell(&row, 2).as_ref() == Some(&here);
             let said = Said {
                 dropped: text(&row, 0) == "drop retention",
-                locked: context["locked"].as_bool().unwrap_or_default(),
-                keep: string("keep"),
-                counts: !context["max_events"].is_null(),
-                oid: cell(&row, 2).filter(|_| is_here).map(|table| oid(&table)),
-                name: cell(&row, 3).zip(cell(&row, 4)),
+                locked: text(&row, 3) == "true",
+                keep: cell(&row, 4),
+                counts: cell(&row, 5).is_some(),
+                oid: cell(&row, 6).filter(|_| is_here).map(|table| oid(&table)),
+                name: cell(&row, 7).zip(cell(&row, 8)),
             };
-            let policy = string("policy").unwrap_or_default();
-            policies.entry(policy).or_default().push(said);
+            policies.entry(text(&row, 1)).or_default().push(said);
         }
         let policies = policies.into_iter();
         Ok(policies

@@ -7,6 +7,7 @@ pub use runs::{Place, Run, Runs};
 use crate::hash::Hash;
 use crate::text;
 use crate::tree::Frontier;
+use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 /// What a declaration says of its events.
@@ -43,14 +44,22 @@ pub struct Declaration {
     pub root: Hash,
 }
 
+/// What is read of a context. What else it says is the session's, and may be what no number or object of ours can hold.
+#[derive(Deserialize)]
+struct Said {
+    leaves: Json,
+    count: Json,
+    root: Json,
+}
+
 impl Declaration {
     /// Reads an event's context; None where it does not say what a declaration must.
     pub fn parse(context: &[u8]) -> Option<Self> {
-        let said: Json = serde_json::from_slice(context).ok()?;
+        let said: Said = serde_json::from_slice(context).ok()?;
         Some(Self {
-            runs: Runs::parse(said.get("leaves")?)?,
-            count: said.get("count")?.as_u64()?,
-            root: text::hash(said.get("root")?.as_str()?)?,
+            runs: Runs::parse(&said.leaves)?,
+            count: said.count.as_u64()?,
+            root: text::hash(said.root.as_str()?)?,
         })
     }
 
@@ -211,5 +220,25 @@ mod tests {
             &runs(json!([[1, 8, 8]])),
         ]);
         assert_eq!(union.to_json(), json!([[1, 0, 1], [1, 5, 12], [2, 0, 4]]));
+    }
+
+    #[test]
+    fn what_a_session_says_beside_a_declaration_is_passed_over() {
+        let declaration = Declaration {
+            runs: Runs::of([Place { epoch: 1, index: 7 }]),
+            count: 1,
+            root: [3; 32],
+        };
+        for beside in [
+            r#""n": 1e400"#,
+            r#""x": {"$serde_json::private::Number": "abc", "a key that is longer": 1}"#,
+        ] {
+            let mut context = Json::Object(declaration.members()).to_string();
+            context.insert_str(1, &format!("{beside}, "));
+            assert_eq!(
+                Declaration::parse(context.as_bytes()).as_ref(),
+                Some(&declaration)
+            );
+        }
     }
 }
