@@ -160,6 +160,13 @@ END
 $$;
 COMMENT ON PROCEDURE audit.prune() IS 'Prunes what is due under the policies, a transaction for each batch or partition, and seals the log. Resumes where one that was broken off stopped';
 
--- See src/retention/emptied.rs. Never read, so autovacuum and ANALYZE would read it for nothing.
+-- See src/retention/emptied.rs. Its rows are not to be read: their values out of line are those of another TOAST table. So autovacuum passes it
+-- by, and ANALYZE looks at none of its columns.
 CREATE TABLE audit.emptied_month (LIKE audit.audit_events INCLUDING COMMENTS) USING heap WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 COMMENT ON TABLE audit.emptied_month IS 'The storage of a month that CALL audit.prune() or the background worker emptied, while it goes back to the file system bit by bit; else empty. Its rows are no events any more, and not to be read';
+DO $$
+BEGIN
+    EXECUTE (SELECT pg_catalog.string_agg(pg_catalog.format('ALTER TABLE audit.emptied_month ALTER COLUMN %I SET STATISTICS 0;', attname), ' ')
+             FROM pg_catalog.pg_attribute WHERE attrelid = 'audit.emptied_month'::regclass AND attnum > 0);
+END
+$$;

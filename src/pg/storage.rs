@@ -1,13 +1,8 @@
 //! The files of a table, page by page.
 
-use super::relation::{OpenRelation, RelationRef, lock, lock_at_once};
+use super::heap_scan::blocks;
+use super::relation::{OpenRelation, lock, lock_at_once};
 use pgrx::pg_sys;
-
-/// How many pages a table or a TOAST table has; None where somebody has it for himself at this very moment, or where it is gone.
-pub fn pages_at_once(oid: pg_sys::Oid) -> Option<u32> {
-    let table = open_at_once(oid, lock::ACCESS_SHARE)?;
-    Some(pages(table.relation()))
-}
 
 /// The files of a table that nobody else uses until the transaction ends.
 pub struct Files(OpenRelation);
@@ -16,13 +11,17 @@ impl Files {
     /// Of a table or a TOAST table; None where somebody uses it at this very moment, where it is gone, or where this transaction itself
     /// has changed what the catalog says of it.
     pub fn at_once(oid: pg_sys::Oid) -> Option<Self> {
-        let table = open_at_once(oid, lock::ACCESS_EXCLUSIVE)?;
-        (!is_of_this_transaction(oid)).then_some(Self(table))
+        if !lock_at_once(oid, lock::ACCESS_EXCLUSIVE) {
+            return None;
+        }
+        let table = OpenRelation::try_table(oid, lock::NONE)?;
+        let has_files = matches!(table.relation().kind(), 'r' | 't');
+        (has_files && !is_of_this_transaction(oid)).then_some(Self(table))
     }
 
     /// How many pages they have.
     pub fn pages(&self) -> u32 {
-        pages(self.0.relation())
+        blocks(self.0.relation())
     }
 
     /// Gives all pages from this one on back to the file system, at once and for good: a transaction that is rolled back does not bring
@@ -36,24 +35,8 @@ impl Files {
     }
 }
 
-fn open_at_once(oid: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> Option<OpenRelation> {
-    if !lock_at_once(oid, mode) {
-        return None;
-    }
-    let table = OpenRelation::try_table(oid, lock::NONE)?;
-    matches!(table.relation().kind(), 'r' | 't').then_some(table)
-}
-
-/// Of a table or a TOAST table.
-fn pages(table: RelationRef<'_>) -> u32 {
-    // SAFETY: an open relation of a kind that has files.
-    unsafe {
-        pg_sys::RelationGetNumberOfBlocksInFork(table.raw(), pg_sys::ForkNumber::MAIN_FORKNUM)
-    }
-}
-
 /// Whether the running transaction, or one of its subtransactions, wrote what `pg_class` says of a relation.
-fn is_of_this_transaction(oid: pg_sys::Oid) -> bool {
+pub fn is_of_this_transaction(oid: pg_sys::Oid) -> bool {
     // SAFETY: a syscache tuple is valid until it is released.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::pg::query::{self, Arg};
 use crate::pg::relation::lock;
 use crate::pg::storage::{self, Files};
-use crate::pg::{catalog, xact};
+use crate::pg::{catalog, wal, xact};
 use pgrx::pg_sys;
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,11 @@ pub fn put_aside(partition: &Partition) -> Result<()> {
     };
     let (month_toast, emptied_toast) = (registry::oid(month_toast), registry::oid(emptied_toast));
     let is_free = |table| Files::at_once(table).is_some_and(|files| files.pages() == 0);
-    if !is_free(emptied) || !is_free(emptied_toast) {
+    // What this transaction itself made or emptied may not be in the WAL.
+    let is_new = [month, month_toast]
+        .map(storage::is_of_this_transaction)
+        .contains(&true);
+    if is_new || !is_free(emptied) || !is_free(emptied_toast) {
         return Ok(());
     }
     // A VACUUM can be at the TOAST table alone.
@@ -63,11 +67,11 @@ pub fn put_aside(partition: &Partition) -> Result<()> {
     exchange(&[(month, emptied), (month_toast, emptied_toast)])
 }
 
-/// Exchanges the storage of tables, which the caller has locked.
+/// Exchanges the storage of tables, which the caller has locked. That they are said to have pages shows that TRUNCATE has not come yet.
 fn exchange(pairs: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<()> {
     for (one, other) in pairs {
         query::run(
-            "UPDATE pg_catalog.pg_class c SET relfilenode = o.relfilenode, relpages = o.relpages, reltuples = o.reltuples, \
+            "UPDATE pg_catalog.pg_class c SET relfilenode = o.relfilenode, relpages = GREATEST(o.relpages, 1), reltuples = o.reltuples, \
                  relallvisible = o.relallvisible, relfrozenxid = o.relfrozenxid, relminmxid = o.relminmxid \
              FROM pg_catalog.pg_class o \
              WHERE (c.oid OPERATOR(pg_catalog.=) $1 AND o.oid OPERATOR(pg_catalog.=) $2) \
@@ -85,17 +89,18 @@ pub fn free() -> Result<Left> {
     let Some(emptied) = catalog::audit_relation(NAME) else {
         return Ok(Left::Nothing);
     };
-    // The TOAST table first.
+    // The TOAST table first. To ask for a size keeps no lock.
     let tables = registry::oids(
-        "SELECT pg_catalog.unnest(ARRAY[reltoastrelid, oid]) FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
+        "SELECT part FROM pg_catalog.pg_class e, pg_catalog.unnest(ARRAY[e.reltoastrelid, e.oid]) AS part \
+         WHERE e.oid OPERATOR(pg_catalog.=) $1 AND (e.relpages OPERATOR(pg_catalog.>) 0 OR (pg_catalog.pg_relation_size(e.oid) \
+             OPERATOR(pg_catalog.+) pg_catalog.pg_relation_size(e.reltoastrelid)) OPERATOR(pg_catalog.>) 0)",
         &[Arg::Oid(emptied)],
     )?;
-    if tables
-        .iter()
-        .all(|table| storage::pages_at_once(*table) == Some(0))
-    {
+    if tables.is_empty() {
         return Ok(Left::Nothing);
     }
+    // That the month is empty must be on disk before its pages go.
+    wal::wait_for_disk()?;
     let until = Instant::now() + STEP;
     for table in tables {
         let Some(files) = Files::at_once(table) else {

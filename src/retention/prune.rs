@@ -96,6 +96,7 @@ static RUN: Backend<RefCell<Option<Run>>> = Backend::refcell(None);
 
 /// One step of a prune: in a transaction of its own, it is whole or not at all. Superuser.
 pub fn batch() -> Result<(Option<String>, i64, bool)> {
+    xact::prevent_if_read_only(c"pruning");
     let mut run = match RUN.take() {
         Some(run) => run,
         None => Run::begin(Mode::InSteps)?,

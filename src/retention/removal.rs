@@ -4,15 +4,19 @@ use super::declaration::{Declaration, Place};
 use super::emptied;
 use super::plan::Partition;
 use crate::act::Act;
-use crate::attach::partitions;
+use crate::attach::{partitions, registry};
 use crate::capture::guard::Upkeep;
-use crate::error::Result;
+use crate::error::{AttestError, Result, SqlState};
 use crate::ledger::sealed;
+use crate::pg::columns::{Columns, column};
+use crate::pg::heap_scan::{self, HeapScan};
 use crate::pg::query::{self, Arg};
+use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::wal;
 use crate::summaries;
 use attest_log::Hash;
+use pgrx::pg_sys;
 use serde_json::{Map, Value as Json};
 use std::collections::HashMap;
 
@@ -68,6 +72,48 @@ pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to empty a partition that has events which nobody decided about: what goes with all the others is neither declared nor put
+/// back. The plan's events are read by views, functions and an index, so the heap itself is asked. The caller holds a lock that keeps
+/// writers out; the lists are sorted.
+pub fn check_complete(partition: &Partition, gone: &mut [i64], stays: &mut [i64]) -> Result<()> {
+    gone.sort_unstable();
+    stays.sort_unstable();
+    let table = OpenRelation::table(registry::oid(&partition.oid), lock::ACCESS_SHARE);
+    let columns = Columns::of(table.relation(), &[column("event_id", pg_sys::INT8OID)])?;
+    let snapshot = Snapshot::latest();
+    let blocks = 0..heap_scan::blocks(table.relation());
+    let mut scan = HeapScan::new(table.relation(), &snapshot, blocks, &columns);
+    let mut found = 0;
+    while scan.next().is_some() {
+        let id = scan.row().int8(0).unwrap_or_default();
+        if gone.binary_search(&id).is_err() && stays.binary_search(&id).is_err() {
+            return Err(AttestError::new(
+                SqlState::ERRCODE_DATA_CORRUPTED,
+                format!("audit.{} has events that its prune did not look at", partition.name),
+            )
+            .detail(format!("Event {id} is one of them. Nothing was removed."))
+            .hint("What pruning reads was replaced, or an index is damaged: put the views and functions of schema audit back as the extension's script makes them, REINDEX the partition, and SELECT * FROM audit.verify();"));
+        }
+        found += 1;
+    }
+    if found == gone.len() + stays.len() {
+        return Ok(());
+    }
+    Err(AttestError::new(
+        SqlState::ERRCODE_DATA_CORRUPTED,
+        format!(
+            "audit.{} has other events than its prune looked at",
+            partition.name
+        ),
+    )
+    .detail(format!(
+        "It has {found}, and {} were to go, {} to stay. Nothing was removed.",
+        gone.len(),
+        stays.len()
+    ))
+    .hint("REINDEX the partition, and SELECT * FROM audit.verify();"))
+}
+
 /// Empties a partition but for these events. The caller holds its ACCESS EXCLUSIVE lock. With `in_steps`, its storage is left to
 /// [`emptied::free`].
 pub fn empty(partition: &Partition, kept: &[i64], in_steps: bool) -> Result<()> {
@@ -89,7 +135,15 @@ pub fn empty(partition: &Partition, kept: &[i64], in_steps: bool) -> Result<()> 
     }
     query::run(&format!("TRUNCATE {name}"), &[])?;
     if !kept.is_empty() {
-        query::run(&format!("INSERT INTO {name} SELECT * FROM {aside}"), &[])?;
+        let back = query::count(&format!("INSERT INTO {name} SELECT * FROM {aside}"), &[])?;
+        if back != kept.len() as u64 {
+            return Err(AttestError::new(
+                SqlState::ERRCODE_DATA_CORRUPTED,
+                format!("{back} of {} events were put back into {name}", kept.len()),
+            )
+            .detail("Nothing was removed.")
+            .hint("A trigger of the partition that is not pg_attest's, or a damaged index, keeps them out."));
+        }
         query::run(&format!("DROP TABLE {aside}"), &[])?;
     }
     Ok(())

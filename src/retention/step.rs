@@ -156,6 +156,7 @@ impl Work<'_> {
             return Ok(gone.len() as u64);
         }
         if stays.len() as u64 <= PUT_BACK {
+            removal::check_complete(&current.partition, &mut gone, &mut stays)?;
             wait_for(oid, &current.partition.name, lock::ACCESS_EXCLUSIVE)?;
             removal::empty(&current.partition, &stays, self.in_steps)?;
         } else {

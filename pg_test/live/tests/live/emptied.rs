@@ -10,6 +10,8 @@ use crate::past::{PER_MONTH, declared_and_gone, with_more_of_a_past};
 
 /// Events of the large month, which comes before all others.
 const LARGE: i64 = 5_000;
+/// Of them, those with short values.
+const SHORT: i64 = 200;
 /// Pages of what was put aside, TOAST included; nobody has to wait to ask for it.
 const ASIDE: &str = "SELECT (sum(pg_relation_size(part)) / 8192)::bigint FROM pg_class, unnest(ARRAY[oid, reltoastrelid]) AS part
     WHERE oid = 'audit.emptied_month'::regclass";
@@ -24,7 +26,15 @@ fn with_a_large_month(db: &Database) -> Result<Client> {
          SELECT 1000 + g, '2014-12-01'::timestamptz + g * interval '1 minute', '2014-12-01', '3', 0, 1, 't'::regclass, 'insert',
              gen_random_uuid(), 'public', 't', 'large ' || g, jsonb_build_object('filled', repeat('x', 700), 'v', (
                  SELECT string_agg(encode(sha256((g * 1000 + n)::text::bytea), 'hex'), '') FROM generate_series(1, 50) n)), 'old', 'old'
-         FROM generate_series(1, {LARGE}) g"
+         FROM generate_series(1, {LARGE} - {SHORT}) g;
+         -- Of these, values go out of line that ANALYZE would read, for they are short.
+         INSERT INTO audit.audit_events (event_id, occurred_at, captured_at, xact_id, statement_id, backend_pid, table_oid, operation,
+             salt, schema_name, table_name, row_key, old_values, new_values, changed_columns, reason, session_user_name, effective_role)
+         SELECT 8000 + g, '2014-12-10'::timestamptz + g * interval '1 minute', '2014-12-10', '3', 0, 1, 't'::regclass, 'update',
+             gen_random_uuid(), 'public', 't', 'short ' || g, jsonb_build_object('v', short), jsonb_build_object('v', left(short, -1)), '{{v}}',
+             short, 'old', 'old'
+         FROM generate_series(1, {SHORT}) g, LATERAL (
+             SELECT string_agg(encode(sha256((g * 1000 + n)::text::bytea), 'base64'), '') AS short FROM generate_series(1, 20) n) AS shorts"
     );
     let mut client = with_more_of_a_past(db, &restoring)?;
     client.run("SELECT audit.set_retention('7 years')")?;
@@ -74,7 +84,8 @@ fn freed(cluster: &Cluster, client: &mut Client, files: &[String]) -> Result<()>
 
 #[test]
 fn storage_outlives_a_crash_and_is_freed_on_a_standby_too() {
-    own_cluster(&[("autovacuum", "off")], |db| {
+    let settings = [("autovacuum", "off"), ("wal_keep_size", "1GB")];
+    own_cluster(&settings, |db| {
         let mut client = with_a_large_month(db)?;
         let standby = db.cluster().standby()?;
         let files = files(&mut client)?;
@@ -207,5 +218,35 @@ fn storage_in_use_or_elsewhere_stops_no_prune() {
             "not all is declared"
         );
         client.run("DROP TABLESPACE elsewhere")
+    });
+}
+
+/// What TRUNCATE removes is what was declared and what is put back, whatever told the prune of a month's events.
+#[test]
+fn a_month_with_events_that_nobody_told_of_is_not_emptied() {
+    own_cluster(&[], |db| {
+        let mut client = with_a_large_month(db)?;
+        let before = client.table(ALL_EVENTS)?;
+        let honest = client.one("SELECT pg_get_functiondef('audit.next_events'::regproc)")?;
+        client.run(&honest.replace(
+            "WHERE event_id > $2 ORDER BY",
+            "WHERE event_id > $2 AND event_id <> 1007 ORDER BY",
+        ))?;
+        client.run("CALL audit.prune()")?;
+        let failed = client.table("SELECT task, subject, sqlstate FROM audit.upkeep_failures")?;
+        ensure!(
+            failed == ["prune|audit_events_2014_12|XX001"],
+            "failed are {failed:?}"
+        );
+        client.run(&honest)?;
+        let rest = client
+            .number("SELECT count(*) FROM audit.audit_events WHERE occurred_at < '2015-01-01'")?;
+        ensure!(rest == LARGE, "{rest} events are left of {before:?}");
+        client.run("CALL audit.prune()")?;
+        ensure!(
+            declared_and_gone(&mut client)? == LARGE + 3 * PER_MONTH,
+            "not all is declared"
+        );
+        Ok(())
     });
 }
