@@ -10,7 +10,7 @@ use super::step::wait_for;
 use crate::attach::registry;
 use crate::error::Result;
 use crate::pg::query::{self, Arg};
-use crate::pg::relation::lock;
+use crate::pg::relation::{lock, lock_at_once};
 use crate::pg::storage::{self, Files};
 use crate::pg::{catalog, wal, xact};
 use pgrx::pg_sys;
@@ -31,6 +31,18 @@ pub enum Left {
     Something,
     /// All there was: somebody reads or vacuums it.
     InUse,
+}
+
+/// Waits until nobody vacuums a partition's TOAST table, and keeps it so: before the partition is locked, so that its readers do not wait for
+/// a VACUUM, which can be at the TOAST table alone.
+pub fn keep_vacuum_out(partition: &Partition) -> Result<()> {
+    let toast = registry::oids(
+        "SELECT reltoastrelid FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1 AND reltoastrelid OPERATOR(pg_catalog.<>) 0",
+        &[Arg::Oid(registry::oid(&partition.oid))],
+    )?;
+    toast
+        .into_iter()
+        .try_for_each(|toast| wait_for(toast, &partition.name, lock::SHARE_UPDATE_EXCLUSIVE))
 }
 
 /// Exchanges a partition's storage with an empty one, before a TRUNCATE: where they are of one kind, and the storage of another month is
@@ -62,8 +74,10 @@ pub fn put_aside(partition: &Partition) -> Result<()> {
     if is_new || !is_free(emptied) || !is_free(emptied_toast) {
         return Ok(());
     }
-    // A VACUUM can be at the TOAST table alone.
-    wait_for(month_toast, &partition.name, lock::ACCESS_EXCLUSIVE)?;
+    // Nobody but a superuser who names it has a lock of it: see `keep_vacuum_out`. What TRUNCATE then does would wait for him.
+    if !lock_at_once(month_toast, lock::ACCESS_EXCLUSIVE) {
+        return Ok(());
+    }
     exchange(&[(month, emptied), (month_toast, emptied_toast)])
 }
 

@@ -2,9 +2,9 @@
 
 use super::count::Count;
 use super::declaration::{Place, Runs};
-use super::locked;
 use super::plan::{Found, Partition, Plan, Policy};
 use super::removal;
+use super::{emptied, locked};
 use crate::act::Act;
 use crate::capture::event::EventKind;
 use crate::error::{AttestError, Result, SqlState};
@@ -157,6 +157,7 @@ impl Work<'_> {
         }
         if stays.len() as u64 <= PUT_BACK {
             removal::check_complete(&current.partition, &mut gone, &mut stays)?;
+            emptied::keep_vacuum_out(&current.partition)?;
             wait_for(oid, &current.partition.name, lock::ACCESS_EXCLUSIVE)?;
             removal::empty(&current.partition, &stays, self.in_steps)?;
         } else {
