@@ -235,7 +235,7 @@ fn a_month_with_events_that_nobody_told_of_is_not_emptied() {
         client.run("CALL audit.prune()")?;
         let failed = client.table("SELECT task, subject, sqlstate FROM audit.upkeep_failures")?;
         ensure!(
-            failed == ["prune|audit_events_2014_12|XX001"],
+            failed == ["prune|audit.audit_events_2014_12|XX001"],
             "failed are {failed:?}"
         );
         client.run(&honest)?;
