@@ -4,9 +4,8 @@
 //! length and bytes), made for less than half: no output function is called for each column, and JSON is printed by code of our own.
 //! The columns are arguments: who asks for an event needs the right to read it.
 
-use super::leaf::{COLUMNS, at};
+use super::leaf::{COLUMNS, Labels, at};
 use crate::pg::call_row::CallRow;
-use crate::pg::catalog;
 use crate::pg::cell::Backend;
 use crate::pg::columns::{Columns, Fields, LastInet};
 use crate::pg::time::statement_start;
@@ -46,8 +45,7 @@ struct Packer {
     columns: Columns,
     json: Vec<u8>,
     address: LastInet,
-    /// The labels of the enum `audit.operation`.
-    labels: Vec<(pg_sys::Oid, String)>,
+    labels: Labels,
 }
 
 impl Packer {
@@ -57,7 +55,7 @@ impl Packer {
             columns: Columns::of_arguments(&COLUMNS),
             json: Vec::new(),
             address: LastInet::default(),
-            labels: Vec::new(),
+            labels: Labels::default(),
         }
     }
 
@@ -86,20 +84,12 @@ impl Packer {
                 },
                 _ if number == at::OPERATION => {
                     let operation = row.oid(number).unwrap_or_default();
-                    put(into, label(&mut self.labels, operation));
+                    put(into, self.labels.of(operation));
                 }
                 _ => put(into, row.bytes(number)),
             }
         }
     }
-}
-
-fn label(known: &mut Vec<(pg_sys::Oid, String)>, value: pg_sys::Oid) -> Option<&str> {
-    if !known.iter().any(|(oid, _)| *oid == value) {
-        known.push((value, catalog::enum_label(value)?));
-    }
-    let found = known.iter().find(|(oid, _)| *oid == value);
-    found.map(|(_, label)| label.as_str())
 }
 
 fn put(into: &mut Vec<u8>, value: Option<impl AsRef<[u8]>>) {

@@ -100,8 +100,7 @@ pub struct LeafMaker {
     /// Old values, new values and context, printed.
     json: [Vec<u8>; 3],
     address: LastInet,
-    /// The labels of the enum `audit.operation`.
-    labels: Vec<(pg_sys::Oid, String)>,
+    labels: Labels,
 }
 
 impl LeafMaker {
@@ -111,15 +110,14 @@ impl LeafMaker {
             changed: TextListBuf::new(),
             json: Default::default(),
             address: LastInet::default(),
-            labels: Vec::new(),
+            labels: Labels::default(),
         }
     }
 
     /// The leaf of an event's row.
     pub fn leaf(&mut self, row: &Fields<'_>) -> Leaf {
         let operation = row.oid(at::OPERATION).unwrap_or_default();
-        self.learn(operation);
-        let label = self.labels.iter().find(|(oid, _)| *oid == operation);
+        let operation = self.labels.of(operation);
         self.changed.clear();
         let mut list = Ok(());
         let changed = row.texts(15, |text| {
@@ -156,7 +154,7 @@ impl LeafMaker {
             statement_id: row.int4(at::STATEMENT_ID).unwrap_or_default(),
             backend_pid: row.int4(5).unwrap_or_default(),
             table_oid: row.oid(6).map(pg_sys::Oid::to_u32),
-            operation: label.map_or(b"", |(_, label)| label.as_bytes()),
+            operation: operation.unwrap_or_default().as_bytes(),
             salt: row.uuid(8).copied(),
             schema_name: text(at::SCHEMA_NAME),
             table_name: text(at::TABLE_NAME),
@@ -203,12 +201,19 @@ impl LeafMaker {
             },
         }
     }
+}
 
-    fn learn(&mut self, operation: pg_sys::Oid) {
-        if !self.labels.iter().any(|(oid, _)| *oid == operation)
-            && let Some(label) = catalog::enum_label(operation)
-        {
-            self.labels.push((operation, label));
+/// Labels of the enum `audit.operation`, each looked up once.
+#[derive(Default)]
+pub(super) struct Labels(Vec<(pg_sys::Oid, String)>);
+
+impl Labels {
+    /// The label of a value; None where it is none of an enum.
+    pub fn of(&mut self, value: pg_sys::Oid) -> Option<&str> {
+        if !self.0.iter().any(|(oid, _)| *oid == value) {
+            self.0.push((value, catalog::enum_label(value)?));
         }
+        let found = self.0.iter().find(|(oid, _)| *oid == value);
+        found.map(|(_, label)| label.as_str())
     }
 }
