@@ -55,10 +55,18 @@ impl Context {
 
     /// The session's context with more keys: for events that say more.
     pub fn extra_with(additional: Map<String, Json>) -> Option<Varlena> {
-        // What the session says, and is no JSONB, must not keep what we say from being read.
-        let mut object = representable(session_object());
-        object.extend(additional);
-        to_jsonb(object)
+        let mut object = session_object();
+        object.extend(additional.clone());
+        if object.is_empty() {
+            return None;
+        }
+        let extra = fmgr::jsonb_from_json(&json_text(object)).map(Varlena::whole);
+        extra.or_else(|| {
+            // What the session says, and is no JSONB, must not keep what we say from being read.
+            let mut object = representable(session_object());
+            object.extend(additional);
+            to_jsonb(object)
+        })
     }
 }
 
