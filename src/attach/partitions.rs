@@ -27,10 +27,7 @@ pub fn ensure() -> Result<i64> {
     // A month cannot be made while the default partition holds its events: those of applications may come before the first attach.
     drain()?;
     // Two sessions may see the same month missing: one makes it, the other looks again.
-    query::run(
-        "LOCK TABLE ONLY audit.audit_events IN SHARE UPDATE EXCLUSIVE MODE",
-        &[],
-    )?;
+    lock_log()?;
     let missing = missing()?;
     for month in &missing {
         make(month)?;
@@ -102,17 +99,13 @@ pub fn drain() -> Result<i64> {
     if size.as_deref() == Some("0") {
         return Ok(0);
     }
-    query::run(
-        "LOCK TABLE ONLY audit.audit_events IN SHARE UPDATE EXCLUSIVE MODE",
-        &[],
-    )?;
+    lock_log()?;
     if months_in_default()?.is_empty() {
         return Ok(0);
     }
     let _upkeep = Upkeep::new();
     // Writers to the default partition wait until the move is committed; they would be late for it otherwise. Only a snapshot
-    // taken with the locks held sees all that they wrote, and TRUNCATE spares nothing: hence one statement per call. The
-    // parent comes first, as in `ensure`.
+    // taken with the locks held sees all that they wrote, and TRUNCATE spares nothing: hence one statement per call.
     query::run(
         "LOCK TABLE audit.audit_events_default IN ACCESS EXCLUSIVE MODE",
         &[],
@@ -137,6 +130,14 @@ pub fn drain() -> Result<i64> {
     query::run(&format!("DROP TABLE {drain}"), &[])?;
     // Where a month's name is taken by something else, its events came back.
     Ok(before - count_in_default()?)
+}
+
+/// Who makes months, or moves events into them, takes this lock first: one at a time.
+fn lock_log() -> Result<()> {
+    query::run(
+        "LOCK TABLE ONLY audit.audit_events IN SHARE UPDATE EXCLUSIVE MODE",
+        &[],
+    )
 }
 
 /// A name that the session's own temporary tables leave free.
