@@ -42,7 +42,7 @@ pub fn keep_vacuum_out(partition: &Partition) -> Result<()> {
     )?;
     toast
         .into_iter()
-        .try_for_each(|toast| wait_for(toast, &partition.name, lock::SHARE_UPDATE_EXCLUSIVE))
+        .try_for_each(|toast| wait_for(toast, partition, lock::SHARE_UPDATE_EXCLUSIVE))
 }
 
 /// Exchanges a partition's storage with an empty one, before a TRUNCATE: where they are of one kind, and the storage of another month is

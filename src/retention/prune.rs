@@ -2,8 +2,8 @@
 //!
 //! A partition in which (almost) everything is due is emptied by TRUNCATE, which locks that partition alone: no writer of today
 //! writes it, and the parent is not locked at all. What has to stay, such as acts of `pg_attest` itself, is put back in the same
-//! transaction. `CALL audit.prune()` frees its storage by steps of their own (`emptied`). Of other partitions, due events are deleted in batches. PostgreSQL's DETACH … CONCURRENTLY is no way: it is refused
-//! where there is a default partition.
+//! transaction. `CALL audit.prune()` frees its storage by steps of their own (`emptied`). Of other partitions, due events are deleted
+//! in batches. PostgreSQL's DETACH … CONCURRENTLY is no way: it is refused where there is a default partition.
 
 use super::emptied::{self, Left};
 use super::failure::{self, Task};

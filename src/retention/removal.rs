@@ -74,7 +74,7 @@ pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
 
 /// Refuses to empty a partition that has events which nobody decided about: what goes with all the others is neither declared nor put
 /// back. The plan's events are read by views, functions and an index, so the heap itself is asked. The caller holds a lock that keeps
-/// writers out; the lists are sorted.
+/// writers out. Sorts the lists.
 pub fn check_complete(partition: &Partition, gone: &mut [i64], stays: &mut [i64]) -> Result<()> {
     gone.sort_unstable();
     stays.sort_unstable();
@@ -120,31 +120,32 @@ pub fn empty(partition: &Partition, kept: &[i64], in_steps: bool) -> Result<()> 
     let name = partition.sql();
     summaries::removed_all(&name)?;
     let _upkeep = Upkeep::new();
-    let aside = partitions::temporary_name()?;
-    if !kept.is_empty() {
-        query::run(
-            &format!(
-                "CREATE TEMPORARY TABLE {aside} USING heap ON COMMIT DROP AS SELECT e.* FROM ONLY {name} e \
-                 JOIN pg_catalog.unnest($1::pg_catalog.int8[]) AS kept (id) ON e.event_id = kept.id"
-            ),
-            &[Arg::Text(&query::array(kept))],
-        )?;
-    }
-    if in_steps {
-        emptied::put_aside(partition)?;
-    }
-    query::run(&format!("TRUNCATE {name}"), &[])?;
-    if !kept.is_empty() {
-        let back = query::count(&format!("INSERT INTO {name} SELECT * FROM {aside}"), &[])?;
-        if back != kept.len() as u64 {
-            return Err(AttestError::new(
-                SqlState::ERRCODE_DATA_CORRUPTED,
-                format!("{back} of {} events were put back into {name}", kept.len()),
-            )
-            .detail("Nothing was removed.")
-            .hint("A trigger of the partition that is not pg_attest's, or a damaged index, keeps them out."));
+    let truncate = || {
+        if in_steps {
+            emptied::put_aside(partition)?;
         }
-        query::run(&format!("DROP TABLE {aside}"), &[])?;
+        query::run(&format!("TRUNCATE {name}"), &[])
+    };
+    if kept.is_empty() {
+        return truncate();
     }
-    Ok(())
+    let aside = partitions::temporary_name()?;
+    query::run(
+        &format!(
+            "CREATE TEMPORARY TABLE {aside} USING heap ON COMMIT DROP AS SELECT e.* FROM ONLY {name} e \
+             JOIN pg_catalog.unnest($1::pg_catalog.int8[]) AS kept (id) ON e.event_id = kept.id"
+        ),
+        &[Arg::Text(&query::array(kept))],
+    )?;
+    truncate()?;
+    let back = query::count(&format!("INSERT INTO {name} SELECT * FROM {aside}"), &[])?;
+    if back != kept.len() as u64 {
+        return Err(AttestError::new(
+            SqlState::ERRCODE_DATA_CORRUPTED,
+            format!("{back} of {} events were put back into {name}", kept.len()),
+        )
+        .detail("Nothing was removed.")
+        .hint("A trigger of the partition that is not pg_attest's, or a damaged index, keeps them out."));
+    }
+    query::run(&format!("DROP TABLE {aside}"), &[])
 }

@@ -141,7 +141,7 @@ impl Work<'_> {
         let oid = crate::attach::registry::oid(&current.partition.oid);
         // Nothing comes in from here on; readers go on.
         if !self.dry {
-            wait_for(oid, &current.partition.name, lock::SHARE)?;
+            wait_for(oid, &current.partition, lock::SHARE)?;
         }
         let (mut gone, mut stays) = (Vec::new(), Vec::new());
         while current.after.is_some() {
@@ -158,7 +158,7 @@ impl Work<'_> {
         if stays.len() as u64 <= PUT_BACK {
             removal::check_complete(&current.partition, &mut gone, &mut stays)?;
             emptied::keep_vacuum_out(&current.partition)?;
-            wait_for(oid, &current.partition.name, lock::ACCESS_EXCLUSIVE)?;
+            wait_for(oid, &current.partition, lock::ACCESS_EXCLUSIVE)?;
             removal::empty(&current.partition, &stays, self.in_steps)?;
         } else {
             current.method = "delete";
@@ -251,7 +251,7 @@ impl Work<'_> {
 }
 
 /// Waits for a partition without being waited for.
-pub fn wait_for(oid: pg_sys::Oid, name: &str, mode: pg_sys::LOCKMODE) -> Result<()> {
+pub fn wait_for(oid: pg_sys::Oid, partition: &Partition, mode: pg_sys::LOCKMODE) -> Result<()> {
     for _ in 0..TRIES {
         if lock_at_once(oid, mode) {
             return Ok(());
@@ -261,7 +261,7 @@ pub fn wait_for(oid: pg_sys::Oid, name: &str, mode: pg_sys::LOCKMODE) -> Result<
     }
     Err(AttestError::new(
         SqlState::ERRCODE_LOCK_NOT_AVAILABLE,
-        format!("audit.{name} is in use"),
+        format!("audit.{} is in use", partition.name),
     )
     .detail("Emptying it needs it for itself, and nobody is made to wait for that.")
     .hint(
