@@ -82,6 +82,17 @@ fn freed(cluster: &Cluster, client: &mut Client, files: &[String]) -> Result<()>
     Ok(())
 }
 
+/// All of the past is declared and gone, its months with it.
+fn pruned(client: &mut Client) -> Result<()> {
+    ensure!(
+        declared_and_gone(client)? == LARGE + 3 * PER_MONTH,
+        "not all is declared"
+    );
+    let rest = client.table("SELECT name FROM audit.log_partitions WHERE ends < '2016-01-01'")?;
+    ensure!(rest.is_empty(), "months are left: {rest:?}");
+    Ok(())
+}
+
 #[test]
 fn storage_outlives_a_crash_and_is_freed_on_a_standby_too() {
     let settings = [("autovacuum", "off"), ("wal_keep_size", "1GB")];
@@ -105,13 +116,7 @@ fn storage_outlives_a_crash_and_is_freed_on_a_standby_too() {
         ensure!(aside > 2_000, "{aside} pages are put aside");
         client.run("CALL audit.prune()")?;
         freed(db.cluster(), &mut client, &files)?;
-        ensure!(
-            declared_and_gone(&mut client)? == LARGE + 3 * PER_MONTH,
-            "not all is declared"
-        );
-        let rest =
-            client.table("SELECT name FROM audit.log_partitions WHERE ends < '2016-01-01'")?;
-        ensure!(rest.is_empty(), "months are left: {rest:?}");
+        pruned(&mut client)?;
         let written = client.one("SELECT pg_current_wal_lsn()")?;
         let mut reading = standby.connect(db.name(), "postgres")?;
         wait_until("the standby to replay", || {
@@ -168,11 +173,7 @@ fn a_rollback_brings_a_month_back_whole() {
         ensure!(aside > 0, "nothing was put aside");
         client.run("CALL audit.prune()")?;
         freed(db.cluster(), &mut client, &files)?;
-        ensure!(
-            declared_and_gone(&mut client)? == LARGE + 3 * PER_MONTH,
-            "not all is declared"
-        );
-        Ok(())
+        pruned(&mut client)
     });
 }
 
@@ -195,11 +196,7 @@ fn storage_in_use_or_elsewhere_stops_no_prune() {
             reading.run("ROLLBACK")?;
             client.run("CALL audit.prune()")?;
             freed(db.cluster(), &mut client, &files)?;
-            ensure!(
-                declared_and_gone(&mut client)? == LARGE + 3 * PER_MONTH,
-                "not all is declared"
-            );
-            Ok(())
+            pruned(&mut client)
         },
     );
     own_cluster(&[], |db| {
@@ -213,10 +210,7 @@ fn storage_in_use_or_elsewhere_stops_no_prune() {
         client.run("CALL audit.prune()")?;
         let aside = client.number(ASIDE)?;
         ensure!(aside == 0, "{aside} pages are put aside");
-        ensure!(
-            declared_and_gone(&mut client)? == LARGE + 3 * PER_MONTH,
-            "not all is declared"
-        );
+        pruned(&mut client)?;
         client.run("DROP TABLESPACE elsewhere")
     });
 }
@@ -243,10 +237,6 @@ fn a_month_with_events_that_nobody_told_of_is_not_emptied() {
             .number("SELECT count(*) FROM audit.audit_events WHERE occurred_at < '2015-01-01'")?;
         ensure!(rest == LARGE, "{rest} events are left of {before:?}");
         client.run("CALL audit.prune()")?;
-        ensure!(
-            declared_and_gone(&mut client)? == LARGE + 3 * PER_MONTH,
-            "not all is declared"
-        );
-        Ok(())
+        pruned(&mut client)
     });
 }
