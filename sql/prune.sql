@@ -41,18 +41,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION audit.group_counting IS 'The query that counts the events of a source by what decides their policy: application events by category, all others by table';
 
-CREATE FUNCTION audit.group_counts(part regclass, first_page bigint, pages bigint)
-RETURNS TABLE (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
-               events bigint, oldest timestamptz, newest timestamptz)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_tidscan = on AS $$
-BEGIN
-    RETURN QUERY EXECUTE audit.group_counting(format('(SELECT * FROM ONLY %s WHERE ctid >= ''(%s,0)'' AND ctid < ''(%s,0)'')', part, first_page, first_page + pages))
-    USING audit.oid_floor();
-END
-$$;
-COMMENT ON FUNCTION audit.group_counts IS 'The events of some pages of a partition, counted by what decides their policy';
-
--- counts: rows of group_counts, each group once; NULL: they are counted here.
+-- counts: what group_counting gives, counted before (src/retention/count.rs); NULL: it is counted here.
 CREATE FUNCTION audit.retention_groups(part regclass, counts jsonb DEFAULT NULL)
 RETURNS TABLE (is_event boolean, is_system boolean, table_oid oid, schema_name text, table_name text, category text, is_old boolean,
                policy text, events bigint, oldest timestamptz, newest timestamptz)

@@ -17,11 +17,16 @@ pub fn blocks(table: RelationRef<'_>) -> u32 {
     }
 }
 
+/// How many blocks a gentle scan asks the disk for ahead of the row that it is at: 128 kB.
+const AHEAD: u32 = 16;
+
 /// A scan of some blocks of a heap table.
 pub struct HeapScan<'a> {
     descriptor: pg_sys::TableScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
     columns: &'a Columns,
+    /// The blocks that a gentle scan has not asked for yet.
+    to_ask_for: Range<u32>,
 }
 
 impl<'a> HeapScan<'a> {
@@ -32,10 +37,35 @@ impl<'a> HeapScan<'a> {
         blocks: Range<u32>,
         columns: &'a Columns,
     ) -> Self {
+        Self::with(
+            table,
+            snapshot,
+            blocks,
+            columns,
+            pg_sys::ScanOptions::SO_ALLOW_STRAT,
+        )
+    }
+
+    /// Starts one of all blocks that asks for them a few at a time, before the system reads ahead by itself: where that is set to
+    /// megabytes, a COMMIT of somebody else waits for all of them. What it read stays in `shared_buffers`, for those who read it next.
+    pub fn gentle(table: RelationRef<'a>, snapshot: &'a Snapshot, columns: &'a Columns) -> Self {
+        let blocks = 0..blocks(table);
+        let mut scan = Self::with(table, snapshot, blocks.clone(), columns, 0);
+        scan.to_ask_for = blocks;
+        scan.ask_for(AHEAD);
+        scan
+    }
+
+    fn with(
+        table: RelationRef<'a>,
+        snapshot: &'a Snapshot,
+        blocks: Range<u32>,
+        columns: &'a Columns,
+        flags: pg_sys::ScanOptions::Type,
+    ) -> Self {
         // No synchronized scan: it begins where another one is.
-        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
-            | pg_sys::ScanOptions::SO_ALLOW_STRAT
-            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+        let flags =
+            pg_sys::ScanOptions::SO_TYPE_SEQSCAN | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE | flags;
         // SAFETY: table_beginscan, inline in C, of a heap table; limits are set before the first row is read.
         unsafe {
             let raw = table.raw();
@@ -49,6 +79,7 @@ impl<'a> HeapScan<'a> {
                 descriptor,
                 slot: pg_sys::table_slot_create(raw, std::ptr::null_mut()),
                 columns,
+                to_ask_for: 0..0,
             }
         }
     }
@@ -58,9 +89,26 @@ impl<'a> HeapScan<'a> {
         pgrx::check_for_interrupts!();
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
         // SAFETY: an open scan and its slot.
-        unsafe {
+        let next = unsafe {
             pg_sys::heap_getnextslot(self.descriptor, forward, self.slot)
                 .then(|| Place::of(self.slot))
+        };
+        if let Some(place) = next {
+            self.ask_for(place.block().saturating_add(AHEAD));
+        }
+        next
+    }
+
+    /// Asks the disk for blocks up to one that it was not asked for yet.
+    fn ask_for(&mut self, before: u32) {
+        while self.to_ask_for.start < before
+            && let Some(block) = self.to_ask_for.next()
+        {
+            // SAFETY: the scan's open table; reads nothing, and says nothing of a block that is not there.
+            unsafe {
+                let table = (*self.descriptor).rs_rd;
+                pg_sys::PrefetchBuffer(table, pg_sys::ForkNumber::MAIN_FORKNUM, block);
+            }
         }
     }
 

@@ -201,8 +201,11 @@ impl Place {
 
     /// Block and line in one number, which no other row of the table has.
     pub fn number(self) -> u64 {
-        let block = u64::from(self.0.ip_blkid.bi_hi) << 16 | u64::from(self.0.ip_blkid.bi_lo);
-        block << 16 | u64::from(self.0.ip_posid)
+        u64::from(self.block()) << 16 | u64::from(self.0.ip_posid)
+    }
+
+    pub fn block(self) -> u32 {
+        u32::from(self.0.ip_blkid.bi_hi) << 16 | u32::from(self.0.ip_blkid.bi_lo)
     }
 }
 

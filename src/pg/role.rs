@@ -21,7 +21,7 @@ pub fn is_superuser() -> bool {
 /// While it lives, the current role is the bootstrap superuser; the caller's checks come before it.
 ///
 /// The settings that could make our SQL mean something else are pinned: with the caller's `search_path`, an operator of
-/// his own would run with our rights.
+/// his own would run with our rights. And it takes one processor: it runs beside those who write.
 pub struct ActAsSuperuser {
     role: pg_sys::Oid,
     context: i32,
@@ -31,10 +31,13 @@ pub struct ActAsSuperuser {
 
 impl ActAsSuperuser {
     pub fn new() -> Self {
-        Self::with(
+        let acting = Self::with(
             pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID),
             pg_sys::SECURITY_LOCAL_USERID_CHANGE,
-        )
+        );
+        super::guc::save(c"max_parallel_workers_per_gather", c"0");
+        super::guc::save(c"jit", c"off");
+        acting
     }
 
     fn with(new_role: pg_sys::Oid, flags: u32) -> Self {

@@ -9,7 +9,7 @@ use crate::capture::guard::Upkeep;
 use crate::error::{AttestError, Result, SqlState};
 use crate::ledger::sealed;
 use crate::pg::columns::{Columns, column};
-use crate::pg::heap_scan::{self, HeapScan};
+use crate::pg::heap_scan::HeapScan;
 use crate::pg::query::{self, Arg};
 use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::snapshot::Snapshot;
@@ -81,8 +81,7 @@ pub fn check_complete(partition: &Partition, gone: &mut [i64], stays: &mut [i64]
     let table = OpenRelation::table(registry::oid(&partition.oid), lock::ACCESS_SHARE);
     let columns = Columns::of(table.relation(), &[column("event_id", pg_sys::INT8OID)])?;
     let snapshot = Snapshot::latest();
-    let blocks = 0..heap_scan::blocks(table.relation());
-    let mut scan = HeapScan::new(table.relation(), &snapshot, blocks, &columns);
+    let mut scan = HeapScan::gentle(table.relation(), &snapshot, &columns);
     let mut found = 0;
     while scan.next().is_some() {
         let id = scan.row().int8(0).unwrap_or_default();
