@@ -2,21 +2,22 @@
 //!
 //! One month is over and due as a whole: it is emptied and dropped. Of another month half is due: that is deleted in batches. A
 //! prune first looks through what is due, for it declares the leaves of all that goes, and readers go on; then it drops the
-//! month, behind a lock that shuts it. Both times are told. Before, a plain table of the month's size is dropped: what the file
-//! system does to writers that way is none of the prune's doing.
+//! month, behind a lock that shuts it. Both times are told. Two things are tried before: a session that does nothing but compute, and a
+//! plain table of the month's size that is dropped. What processors and file system do to writers that way is none of the prune's doing.
 
 use super::bulk::{between, workload_sql};
 use super::growth::told;
 use super::restored::{LEAVE_IDS, Restored};
 use super::results::Unit;
 use super::server::Server;
-use super::system::FULL;
+use super::system::{FULL, System};
 use super::turns::Bench;
 use super::writers::Writers;
 use crate::interrupt;
 use crate::stats::quantile;
 use crate::ui::Step;
 use anyhow::{Result, ensure};
+use postgres::Client;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -27,8 +28,10 @@ pub const WHOLE: &str = "pruning the month";
 pub const DELETE: &str = "deleting in batches";
 pub const BEFORE: &str = "writers' p99 before";
 pub const DURING: &str = "writers' p99 while the month goes";
+const BESIDE_ANY: &str = "writers' p99 beside a session that only computes";
 const IN_BATCHES: &str = "writers' p99 while batches go";
 const LONGEST_BEFORE: &str = "writers' longest statement before";
+const LONGEST_BESIDE_ANY: &str = "writers' longest statement beside a session that only computes";
 const LONGEST_DURING: &str = "writers' longest statement while the month goes";
 const LONGEST_AT_DROP: &str = "writers' longest statement while DROP TABLE frees as much";
 const LONGEST_IN_BATCHES: &str = "writers' longest statement while batches go";
@@ -41,6 +44,12 @@ const WRITERS: u32 = 4;
 const WRITTEN: i32 = 100_000;
 /// How long the writers write before the prune begins.
 const ALONE: Duration = Duration::from_secs(30);
+/// What a session does that only computes, for ten seconds.
+const COMPUTING: &str = "DO $$
+    DECLARE ends timestamptz := clock_timestamp() + '10 s';
+    BEGIN
+        LOOP EXIT WHEN clock_timestamp() > ends; END LOOP;
+    END $$";
 /// How long they write on after a plain table was dropped: what was freed keeps the disk busy for a moment.
 const AFTER_DROP: Duration = Duration::from_secs(5);
 /// The month that goes as a whole, and the one that half goes; in months ago.
@@ -52,33 +61,19 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
     let Some(system) = bench.full("t") else {
         return Ok(());
     };
-    bench.server.copy("template0", DATABASE)?;
-    let mut client = bench.server.session(DATABASE)?;
-    client.batch_execute(workload_sql!("orders", "table"))?;
-    client.batch_execute(&format!(
-        "CREATE TABLE kept (LIKE orders INCLUDING ALL);
-         CREATE TABLE written AS SELECT id, 0 AS value FROM generate_series(1, {WRITTEN}) AS id;
-         ALTER TABLE written ADD PRIMARY KEY (id)"
-    ))?;
-    let tables = ["public.orders", "public.kept", "public.written"];
-    bench.server.attach(DATABASE, &system, &tables)?;
-    let filled = fill(step, &mut client, events)?;
-    drop(client);
-    step.progress("sealing");
-    let mut client = bench.server.sealed(DATABASE)?;
-    client.batch_execute("SELECT audit.set_retention('1 month', target => 'orders')")?;
-    let due = month(&mut client, DUE)?;
-    client.batch_execute(&format!("CREATE TABLE plain AS SELECT * FROM {due}"))?;
-    bench.server.checkpoint()?;
-
+    let (mut client, due, filled) = prepare(bench, step, &system, events)?;
     step.progress("writing");
     let update = "UPDATE written SET value = value + 1 WHERE id = $1";
     let writers = Writers::start(&bench.server, DATABASE, WRITERS, update, WRITTEN)?;
     // From the beginning: to look takes processor time, too.
-    let lock = Shut::watch(&bench.server, &due, FOR_READERS)?;
-    let log = Shut::watch(&bench.server, "audit.audit_events", FOR_WRITERS)?;
+    let watch = Watch::start(
+        &bench.server,
+        [(&due, FOR_READERS), ("audit.audit_events", FOR_WRITERS)],
+    )?;
     let alone = Instant::now();
     std::thread::sleep(ALONE);
+    let computing = Instant::now();
+    client.batch_execute(COMPUTING)?;
     let dropping = Instant::now();
     client.batch_execute("DROP TABLE plain")?;
     std::thread::sleep(AFTER_DROP);
@@ -112,8 +107,7 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
             deleted += pruned;
         }
     }
-    let shut = lock.end()?;
-    let log_shut = log.end()?;
+    let [shut, log_shut] = watch.end()?;
     ensure!(shut > Duration::ZERO, "nobody saw the month shut");
     let is_there: bool = client
         .query_one("SELECT to_regclass($1) IS NOT NULL", &[&due])?
@@ -137,7 +131,13 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
     add(LOG_SHUT, Unit::Milliseconds, ms(log_shut));
     let is_of_month = |at: &Instant| of_month.iter().any(|turn| turn.contains(at));
     for (p99, longest, span, with_month) in [
-        (Some(BEFORE), LONGEST_BEFORE, alone..dropping, false),
+        (Some(BEFORE), LONGEST_BEFORE, alone..computing, false),
+        (
+            Some(BESIDE_ANY),
+            LONGEST_BESIDE_ANY,
+            computing..dropping,
+            false,
+        ),
         (None, LONGEST_AT_DROP, dropping..begun, false),
         (Some(DURING), LONGEST_DURING, begun..ended, true),
         (Some(IN_BATCHES), LONGEST_IN_BATCHES, begun..ended, false),
@@ -155,8 +155,36 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
     bench.server.drop(DATABASE)
 }
 
+/// Makes the database with both months, and the plain table; gives a session, the month that goes as a whole, and how many events it has.
+fn prepare(
+    bench: &mut Bench,
+    step: &mut Step,
+    system: &System,
+    events: u32,
+) -> Result<(Client, String, u64)> {
+    bench.server.copy("template0", DATABASE)?;
+    let mut client = bench.server.session(DATABASE)?;
+    client.batch_execute(workload_sql!("orders", "table"))?;
+    client.batch_execute(&format!(
+        "CREATE TABLE kept (LIKE orders INCLUDING ALL);
+         CREATE TABLE written AS SELECT id, 0 AS value FROM generate_series(1, {WRITTEN}) AS id;
+         ALTER TABLE written ADD PRIMARY KEY (id)"
+    ))?;
+    let tables = ["public.orders", "public.kept", "public.written"];
+    bench.server.attach(DATABASE, system, &tables)?;
+    let filled = fill(step, &mut client, events)?;
+    drop(client);
+    step.progress("sealing");
+    let mut client = bench.server.sealed(DATABASE)?;
+    client.batch_execute("SELECT audit.set_retention('1 month', target => 'orders')")?;
+    let due = month(&mut client, DUE)?;
+    client.batch_execute(&format!("CREATE TABLE plain AS SELECT * FROM {due}"))?;
+    bench.server.checkpoint()?;
+    Ok((client, due, filled))
+}
+
 /// Fills both months; gives how many events each has.
-fn fill(step: &mut Step, client: &mut postgres::Client, events: u32) -> Result<u64> {
+fn fill(step: &mut Step, client: &mut Client, events: u32) -> Result<u64> {
     client.batch_execute(LEAVE_IDS)?;
     for table in ["orders", "kept"] {
         for statement in [
@@ -195,7 +223,7 @@ fn fill(step: &mut Step, client: &mut postgres::Client, events: u32) -> Result<u
 }
 
 /// The partition of a month.
-fn month(client: &mut postgres::Client, ago: u32) -> Result<String> {
+fn month(client: &mut Client, ago: u32) -> Result<String> {
     let name = format!(
         "SELECT 'audit.audit_events_' || to_char((now() - interval '{ago} months') AT TIME ZONE 'UTC', 'YYYY_MM')"
     );
@@ -212,44 +240,53 @@ const FOR_WRITERS: &[&str] = &[
     "AccessExclusiveLock",
 ];
 
-/// Looks for how long a table is shut.
-struct Shut {
+/// Looks for how long tables are shut.
+struct Watch {
     stop: Arc<AtomicBool>,
-    sampler: JoinHandle<Result<Duration>>,
+    sampler: JoinHandle<Result<[Duration; 2]>>,
 }
 
-impl Shut {
-    fn watch(server: &Server, table: &str, locks: &'static [&'static str]) -> Result<Self> {
+impl Watch {
+    /// Each table with the locks that shut it. One sampler looks at both, now and then: it takes processor time from the writers.
+    fn start(server: &Server, tables: [(&str, &'static [&'static str]); 2]) -> Result<Self> {
+        const REST: Duration = Duration::from_millis(2);
         let mut client = server.session(DATABASE)?;
-        let oid: u32 = client
-            .query_one("SELECT $1::text::regclass::oid", &[&table])?
-            .get(0);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let names = tables.map(|(table, _)| table.to_owned());
+        let [(_, first), (_, second)] = tables;
+        let oids: Vec<u32> = client
+            .query_one("SELECT $1::text[]::regclass[]::oid[]", &[&names.as_slice()])?
+            .get(0);
         let sampler = std::thread::spawn(move || {
             let looking = client.prepare(
-                "SELECT FROM pg_locks WHERE locktype = 'relation' AND relation = $1 AND mode = ANY ($2) AND granted",
+                "SELECT coalesce(bool_or(relation = $1 AND mode = ANY ($3)), false), coalesce(bool_or(relation = $2 AND mode = ANY ($4)), false)
+                 FROM pg_locks WHERE locktype = 'relation' AND granted",
             )?;
-            let (mut shut, mut free) = (None, Instant::now());
-            let mut longest = Duration::ZERO;
+            let mut shut = [None; 2];
+            let mut free = [Instant::now(); 2];
+            let mut longest = [Duration::ZERO; 2];
             while !stopped.load(Ordering::Relaxed) {
-                if client.query(&looking, &[&oid, &locks])?.is_empty() {
-                    shut = None;
-                    free = Instant::now();
-                } else {
-                    // At the latest since it was last seen free, until now at least.
-                    let since = *shut.get_or_insert(free);
-                    longest = longest.max(since.elapsed());
+                let row = client.query_one(&looking, &[&oids[0], &oids[1], &first, &second])?;
+                for table in 0..2 {
+                    if row.get(table) {
+                        // At the latest since it was last seen free, until now at least.
+                        let since: Instant = *shut[table].get_or_insert(free[table]);
+                        longest[table] = longest[table].max(since.elapsed());
+                    } else {
+                        shut[table] = None;
+                        free[table] = Instant::now();
+                    }
                 }
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(REST);
             }
             Ok(longest)
         });
         Ok(Self { stop, sampler })
     }
 
-    /// The longest time for which it was, to a few milliseconds.
-    fn end(self) -> Result<Duration> {
+    /// The longest time for which each was, to a few milliseconds.
+    fn end(self) -> Result<[Duration; 2]> {
         self.stop.store(true, Ordering::Relaxed);
         self.sampler
             .join()
