@@ -13,7 +13,7 @@ RETURNS TABLE (
     names jsonb,
     arrived jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan  -- a table has few facts: its events without a row key, which the planner takes for many
+SET enable_seqscan = off SET enable_indexscan = on SET jit = off SET plan_cache_mode = force_generic_plan  -- a table has few facts: its events without a row key, which the planner takes for many
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -137,7 +137,7 @@ $$;
 COMMENT ON FUNCTION audit.table_eras IS 'The eras of a table, each begun by a DDL or system event: OID and name that its events carry then; whether the log knows the whole table from its beginning on; names: columns whose present name is another (NULL: dropped, and its name belongs to another); arrived: columns that it brought, by present name, with what rows from before have in them';
 
 CREATE FUNCTION audit.earlier_oid(later oid, schema_name text, table_name text, before timestamptz) RETURNS oid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_indexscan = on SET jit = off AS $$
     -- From one OID of the index to the next: there are as many steps as tables.
     WITH RECURSIVE known AS (
         SELECT min(e.table_oid) AS oid FROM audit.audit_events e
