@@ -44,9 +44,9 @@ const WRITERS: u32 = 4;
 const WRITTEN: i32 = 100_000;
 /// How long the writers write before the prune begins.
 const ALONE: Duration = Duration::from_secs(30);
-/// What a session does that only computes, for ten seconds.
+/// What a session does that only computes: as long as the writers wrote alone.
 const COMPUTING: &str = "DO $$
-    DECLARE ends timestamptz := clock_timestamp() + '10 s';
+    DECLARE ends timestamptz := clock_timestamp() + '30 s';
     BEGIN
         LOOP EXIT WHEN clock_timestamp() > ends; END LOOP;
     END $$";
