@@ -94,6 +94,10 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION audit.group_has() IS 'The condition under which event e is one of group g';
 
+CREATE FUNCTION audit.give_way() RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'give_way_wrapper';
+COMMENT ON FUNCTION audit.give_way() IS 'Part of pruning: true; lets whoever waits for this processor have it, for a query that runs beside those who write';
+
 -- By slices of ids, each read by the primary key: a plan that joined before it limits would read all of the partition for each slice.
 CREATE FUNCTION audit.next_events(part regclass, groups jsonb, after_id bigint, row_limit integer)
 RETURNS TABLE (event_id bigint, place integer, held boolean, occurred_at timestamptz)
@@ -103,7 +107,7 @@ BEGIN
         WITH holds AS MATERIALIZED (SELECT * FROM audit.holds_in_force),
         groups AS MATERIALIZED (SELECT * FROM audit.listed_groups($1))
         SELECT e.event_id, g.place, g.place IS NOT NULL AND EXISTS (SELECT FROM holds h WHERE %s), e.occurred_at
-        FROM (SELECT * FROM ONLY %s WHERE event_id > $2 ORDER BY event_id LIMIT $3) e
+        FROM (SELECT * FROM ONLY %s WHERE event_id > $2 AND audit.give_way() ORDER BY event_id LIMIT $3) e
         LEFT JOIN groups g ON %s AND (e.occurred_at, e.event_id) < (g.cut_time, g.cut_id)$query$, audit.hold_covers(), part, audit.group_has())
     USING groups, after_id, row_limit;
 END

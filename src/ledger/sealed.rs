@@ -4,6 +4,7 @@ use super::checkpoint::Epoch;
 use super::tree::{self, Tree};
 use crate::error::Result;
 use crate::pg::snapshot::Snapshot;
+use crate::pg::xact;
 use attest_log::Hash;
 use attest_log::tile::WIDTH;
 use std::collections::{HashMap, HashSet};
@@ -93,6 +94,7 @@ pub fn find_all(snapshot: &Snapshot, ids: &[i64]) -> Result<HashMap<i64, Leaf>> 
         };
         for (epoch, index) in tree::tiles_of(*from, *to)? {
             pgrx::check_for_interrupts!();
+            xact::give_way();
             if !seen.insert((epoch, index)) {
                 continue;
             }

@@ -46,7 +46,7 @@ impl<'a> HeapScan<'a> {
         )
     }
 
-    /// Starts one of all blocks that asks for them a few at a time, before the system reads ahead by itself: where that is set to
+    /// Starts one of all blocks that gives way at each, and asks for them a few at a time, before the system reads ahead by itself: where that is set to
     /// megabytes, a COMMIT of somebody else waits for all of them. What it read stays in `shared_buffers`, for those who read it next.
     pub fn gentle(table: RelationRef<'a>, snapshot: &'a Snapshot, columns: &'a Columns) -> Self {
         let blocks = 0..blocks(table);
@@ -104,6 +104,7 @@ impl<'a> HeapScan<'a> {
         while self.to_ask_for.start < before
             && let Some(block) = self.to_ask_for.next()
         {
+            super::xact::give_way();
             // SAFETY: the scan's open table; reads nothing, and says nothing of a block that is not there.
             unsafe {
                 let table = (*self.descriptor).rs_rd;

@@ -1,6 +1,7 @@
 //! Declarations: which leaves' events were pruned, cleared or erased (`docs/log-format.md`, section 11).
 
 use crate::error::{AttestError, Result, SqlState};
+use crate::pg::xact;
 use attest_log::Hash;
 pub use attest_log::declaration::{Place, Runs};
 use attest_log::tree::Frontier;
@@ -38,7 +39,10 @@ pub fn members(runs: &Runs, count: u64, root: &Hash) -> Map<String, Json> {
 /// The root (RFC 6962) over these leaf hashes.
 pub fn root_of(hashes: impl IntoIterator<Item = Hash>) -> Hash {
     let mut frontier = Frontier::new();
-    for hash in hashes {
+    for (number, hash) in hashes.into_iter().enumerate() {
+        if number.is_multiple_of(64) {
+            xact::give_way();
+        }
         frontier.push(hash);
     }
     frontier.root()

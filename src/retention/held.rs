@@ -5,12 +5,12 @@
 //! got, after the hold was placed, while its table had another OID.
 
 use super::installation;
-use super::locked::{quoted, relation};
+use super::locked::{PORTION, quoted, relation};
 use super::plan::{cell, text};
 use crate::attach::registry::oid;
 use crate::error::Result;
-use crate::pg::catalog;
 use crate::pg::query::{self, Arg};
+use crate::pg::{catalog, xact};
 use pgrx::pg_sys;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ pub fn first(table: &str, ids: &[i64]) -> Result<Option<(String, String)>> {
     if ids.is_empty() || holds.is_empty() {
         return Ok(None);
     }
-    let mut arguments = vec![query::array(ids)];
+    let mut arguments = vec![String::new()];
     let mut cases = String::new();
     for (number, hold) in holds.iter().enumerate() {
         // Writing to a String cannot fail.
@@ -43,19 +43,22 @@ pub fn first(table: &str, ids: &[i64]) -> Result<Option<(String, String)>> {
             hold.condition(&mut arguments)?
         );
     }
-    let arguments: Vec<_> = arguments.iter().map(|text| Arg::Text(text)).collect();
-    let covered = query::rows(
-        &format!(
-            "SELECT c.hold, c.event_id FROM (SELECT CASE{cases} END AS hold, e.event_id FROM {table} e \
-                 JOIN pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id) ON e.event_id = gone.id) c \
-             WHERE c.hold IS NOT NULL ORDER BY 2 LIMIT 1"
-        ),
-        &arguments,
-    )?;
-    Ok(covered.first().and_then(|row| {
-        let number: usize = text(row, 0).parse().ok()?;
-        Some((holds.get(number)?.name.clone(), text(row, 1)))
-    }))
+    let sql = format!(
+        "SELECT c.hold, c.event_id FROM (SELECT CASE{cases} END AS hold, e.event_id FROM {table} e \
+             JOIN pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id) ON e.event_id = gone.id) c \
+         WHERE c.hold IS NOT NULL ORDER BY 2 LIMIT 1"
+    );
+    for ids in ids.chunks(PORTION) {
+        xact::give_way();
+        arguments[0] = query::array(ids);
+        let arguments: Vec<_> = arguments.iter().map(|text| Arg::Text(text)).collect();
+        if let Some(row) = query::rows(&sql, &arguments)?.first() {
+            let number: Option<usize> = text(row, 0).parse().ok();
+            let hold = number.and_then(|number| holds.get(number));
+            return Ok(hold.map(|hold| (hold.name.clone(), text(row, 1))));
+        }
+    }
+    Ok(None)
 }
 
 impl Hold {

@@ -15,6 +15,9 @@ use pgrx::pg_sys;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
+/// Events that are asked about together.
+pub const PORTION: usize = 1_000;
+
 /// Refuses to let these events of a partition go, where a locked policy or a hold keeps one of them, or where they are `pg_attest`'s own.
 /// Superuser.
 pub fn check(partition: &Partition, ids: &[i64]) -> Result<()> {
@@ -33,11 +36,26 @@ fn check_policies(partition: &Partition, ids: &[i64]) -> Result<()> {
     if ids.is_empty() || !policies.iter().any(|policy| policy.locked) {
         return Ok(());
     }
-    for kind in Kind::of(partition, ids)? {
+    let restores = query::rows("SELECT event_id FROM audit.epochs", &[])?;
+    let restores = restores.into_iter().flatten().flatten();
+    let floor = restores.filter_map(|id| id.parse::<i64>().ok()).max();
+    for ids in ids.chunks(PORTION) {
+        xact::give_way();
+        check_kinds(
+            partition,
+            &policies,
+            &Kind::of(partition, ids, floor.unwrap_or(i64::MIN))?,
+        )?;
+    }
+    Ok(())
+}
+
+fn check_kinds(partition: &Partition, policies: &[Policy], kinds: &[Kind]) -> Result<()> {
+    for kind in kinds {
         if kind.operation == "system" {
             return Err(refused(partition, "pg_attest itself", kind.of_when()));
         }
-        if let Some(policy) = kind.policy(&policies)
+        if let Some(policy) = kind.policy(policies)
             && policy.locked
             && !policy.by_number
             && kind.newest >= policy.cutoff
@@ -159,10 +177,8 @@ struct Kind {
 }
 
 impl Kind {
-    fn of(partition: &Partition, ids: &[i64]) -> Result<Vec<Self>> {
-        let restores = query::rows("SELECT event_id FROM audit.epochs", &[])?;
-        let restores = restores.into_iter().flatten().flatten();
-        let floor = restores.filter_map(|id| id.parse::<i64>().ok()).max();
+    /// Events up to `floor` came with a restore.
+    fn of(partition: &Partition, ids: &[i64], floor: i64) -> Result<Vec<Self>> {
         let rows = query::rows(
             &format!(
                 "SELECT e.operation, e.table_oid, e.schema_name, e.table_name, e.category, e.event_id <= $2::pg_catalog.int8, \
@@ -170,10 +186,7 @@ impl Kind {
                  FROM ONLY {} e JOIN pg_catalog.unnest($1::pg_catalog.int8[]) AS gone (id) ON e.event_id = gone.id GROUP BY 1, 2, 3, 4, 5, 6",
                 partition.sql()
             ),
-            &[
-                Arg::Text(&query::array(ids)),
-                Arg::Text(&floor.unwrap_or(i64::MIN).to_string()),
-            ],
+            &[Arg::Text(&query::array(ids)), Arg::Text(&floor.to_string())],
         )?;
         Ok(rows
             .into_iter()

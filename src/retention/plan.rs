@@ -3,8 +3,12 @@
 use super::count;
 use super::newest::Cuts;
 use crate::error::Result;
+use crate::pg::cell::Backend;
 use crate::pg::query::{self, Arg, Cells};
+use crate::pg::xact;
+use pgrx::pg_extern;
 use serde_json::{Map, Value as Json, json};
+use std::cell::Cell;
 
 /// Events that are read together.
 const PORTION: usize = 5_000;
@@ -303,6 +307,18 @@ impl Plan {
         found.sort_unstable_by_key(|event| event.event_id);
         Ok(found)
     }
+}
+
+/// `audit.give_way()`: true; gives way with every sixteenth row.
+#[pg_extern(sql = false)]
+fn give_way() -> bool {
+    static ROWS: Backend<Cell<u8>> = Backend::cell(0);
+    let row = ROWS.get().wrapping_add(1);
+    ROWS.set(row);
+    if row.is_multiple_of(16) {
+        xact::give_way();
+    }
+    true
 }
 
 /// An event of the partition.

@@ -13,7 +13,7 @@ use crate::pg::heap_scan::HeapScan;
 use crate::pg::query::{self, Arg};
 use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::wal;
+use crate::pg::{wal, xact};
 use crate::summaries;
 use attest_log::Hash;
 use pgrx::pg_sys;
@@ -63,6 +63,7 @@ pub fn delete(partition: &Partition, ids: &[i64]) -> Result<()> {
     let mut flushed = wal::written();
     for ids in ids.chunks(PORTION) {
         pgrx::check_for_interrupts!();
+        xact::give_way();
         query::run(&sql, &[Arg::Text(&query::array(ids))])?;
         if wal::written() - flushed >= WAL {
             wal::flush();
