@@ -6,7 +6,7 @@ CREATE FUNCTION audit.key_events(target regclass, key text)
 RETURNS TABLE (segment bigint, place bigint, event audit.audit_events, names jsonb)
 LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan  -- few events, where the planner expects many without a row key
-SET enable_indexscan = off SET effective_io_concurrency = 16  -- a bitmap scan asks the disk for all of them before it reads the first one
+SET enable_bitmapscan = on SET enable_indexscan = off SET effective_io_concurrency = 16  -- a bitmap scan asks the disk for all of them before it reads the first one
 AS $$
 #variable_conflict use_column
 BEGIN

@@ -6,6 +6,7 @@ use super::relation::RelationRef;
 use super::slot::{Row, clear};
 use super::snapshot::Snapshot;
 use super::unwinding;
+use crate::error::{AttestError, Result, SqlState};
 use pgrx::pg_sys;
 use std::ops::Range;
 
@@ -48,12 +49,29 @@ impl<'a> HeapScan<'a> {
 
     /// Starts one of all blocks that gives way at each, and asks for them a few at a time, before the system reads ahead by itself: where that is set to
     /// megabytes, a COMMIT of somebody else waits for all of them. What it read stays in `shared_buffers`, for those who read it next.
-    pub fn gentle(table: RelationRef<'a>, snapshot: &'a Snapshot, columns: &'a Columns) -> Self {
+    ///
+    /// # Errors
+    /// The table is none of heap.
+    pub fn gentle(
+        table: RelationRef<'a>,
+        snapshot: &'a Snapshot,
+        columns: &'a Columns,
+    ) -> Result<Self> {
+        // SAFETY: open relation.
+        let method = unsafe { (*(*table.raw()).rd_rel).relam };
+        if table.kind() != 'r' || method != pg_sys::HEAP_TABLE_AM_OID {
+            return Err(AttestError::new(
+                SqlState::ERRCODE_WRONG_OBJECT_TYPE,
+                format!("audit.{} is not a table of heap", table.name()),
+            )
+            .detail("Partitions of the log are tables that pg_attest made.")
+            .hint("DETACH it from audit.audit_events, and attach a table like those that audit.maintain() makes."));
+        }
         let blocks = 0..blocks(table);
         let mut scan = Self::with(table, snapshot, blocks.clone(), columns, 0);
         scan.to_ask_for = blocks;
-        scan.ask_for(AHEAD);
-        scan
+        scan.ask_for(0..AHEAD);
+        Ok(scan)
     }
 
     fn with(
@@ -94,14 +112,16 @@ impl<'a> HeapScan<'a> {
                 .then(|| Place::of(self.slot))
         };
         if let Some(place) = next {
-            self.ask_for(place.block().saturating_add(AHEAD));
+            let block = place.block();
+            self.ask_for(block..block.saturating_add(AHEAD));
         }
         next
     }
 
-    /// Asks the disk for blocks up to one that it was not asked for yet.
-    fn ask_for(&mut self, before: u32) {
-        while self.to_ask_for.start < before
+    /// Asks the disk for those of some blocks that it was not asked for yet.
+    fn ask_for(&mut self, blocks: Range<u32>) {
+        self.to_ask_for.start = self.to_ask_for.start.max(blocks.start);
+        while self.to_ask_for.start < blocks.end
             && let Some(block) = self.to_ask_for.next()
         {
             super::xact::give_way();

@@ -82,7 +82,7 @@ pub fn check_complete(partition: &Partition, gone: &mut [i64], stays: &mut [i64]
     let table = OpenRelation::table(registry::oid(&partition.oid), lock::ACCESS_SHARE);
     let columns = Columns::of(table.relation(), &[column("event_id", pg_sys::INT8OID)])?;
     let snapshot = Snapshot::latest();
-    let mut scan = HeapScan::gentle(table.relation(), &snapshot, &columns);
+    let mut scan = HeapScan::gentle(table.relation(), &snapshot, &columns)?;
     let mut found = 0;
     while scan.next().is_some() {
         let id = scan.row().int8(0).unwrap_or_default();
