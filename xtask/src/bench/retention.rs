@@ -50,8 +50,6 @@ const COMPUTING: &str = "DO $$
     BEGIN
         LOOP EXIT WHEN clock_timestamp() > ends; END LOOP;
     END $$";
-/// How long they write on after a plain table was dropped: what was freed keeps the disk busy for a moment.
-const AFTER_DROP: Duration = Duration::from_secs(5);
 /// The month that goes as a whole, and the one that half goes; in months ago.
 const DUE: u32 = 3;
 const HALF_DUE: u32 = 2;
@@ -76,7 +74,7 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
     client.batch_execute(COMPUTING)?;
     let dropping = Instant::now();
     client.batch_execute("DROP TABLE plain")?;
-    std::thread::sleep(AFTER_DROP);
+    bench.server.calm()?;
     let (mut batches, mut deleted) = (Duration::ZERO, 0);
     let begun = Instant::now();
     let mut ended = begun;
@@ -180,6 +178,8 @@ fn prepare(
     let due = month(&mut client, DUE)?;
     client.batch_execute(&format!("CREATE TABLE plain AS SELECT * FROM {due}"))?;
     bench.server.checkpoint()?;
+    step.progress("waiting for a calm disk");
+    bench.server.calm()?;
     Ok((client, due, filled))
 }
 

@@ -8,10 +8,12 @@ use crate::cluster::{Cluster, TEMPORARY};
 use crate::interrupt;
 use crate::run;
 use crate::setup::Workshop;
+use crate::ui;
 use anyhow::{Context, Result};
 use postgres::Client;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What an application tells about itself; every system finds it in its session.
 pub const CONTEXT: &str = "-c audit.request_id=req-4711 -c audit.process_id=proc-12 \
@@ -75,6 +77,33 @@ impl Server {
     pub fn checkpoint(&mut self) -> Result<()> {
         self.admin.batch_execute("CHECKPOINT")?;
         run::capture(&mut Command::new("sync")).map(drop)
+    }
+
+    /// Waits until the disk has been calm for ten seconds, three minutes at most: gigabytes that were written or freed may keep it busy
+    /// for long after they count as written.
+    pub fn calm(&self) -> Result<()> {
+        const CALM: Duration = Duration::from_secs(10);
+        const SLOW: Duration = Duration::from_millis(30);
+        let path = self.cluster.data().join("calm");
+        let file = std::fs::File::create(&path)?;
+        let begun = Instant::now();
+        let mut since = begun;
+        while since.elapsed() < CALM && begun.elapsed() < 18 * CALM {
+            interrupt::check()?;
+            let started = Instant::now();
+            file.write_all_at(&[0; 8192], 0)?;
+            file.sync_data()?;
+            if started.elapsed() > SLOW {
+                since = Instant::now();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(file);
+        std::fs::remove_file(path)?;
+        if since.elapsed() < CALM {
+            ui::note("the disk was busy for three minutes: times of others' statements are rough");
+        }
+        Ok(())
     }
 
     /// Makes a database from another one.
