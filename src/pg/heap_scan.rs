@@ -51,7 +51,7 @@ impl<'a> HeapScan<'a> {
     /// megabytes, a COMMIT of somebody else waits for all of them. What it read stays in `shared_buffers`, for those who read it next.
     ///
     /// # Errors
-    /// The table is none of heap.
+    /// It is not a heap table.
     pub fn gentle(
         table: RelationRef<'a>,
         snapshot: &'a Snapshot,
@@ -62,7 +62,7 @@ impl<'a> HeapScan<'a> {
         if table.kind() != 'r' || method != pg_sys::HEAP_TABLE_AM_OID {
             return Err(AttestError::new(
                 SqlState::ERRCODE_WRONG_OBJECT_TYPE,
-                format!("audit.{} is not a table of heap", table.name()),
+                format!("audit.{} is not a heap table", table.name()),
             )
             .detail("Partitions of the log are tables that pg_attest made.")
             .hint("DETACH it from audit.audit_events, and attach a table like those that audit.maintain() makes."));
