@@ -2,6 +2,7 @@
 
 use super::columns::{Columns, Fields};
 use super::index_scan::Place;
+use super::memory::Batch;
 use super::relation::RelationRef;
 use super::slot::{Row, clear};
 use super::snapshot::Snapshot;
@@ -26,6 +27,7 @@ pub struct HeapScan<'a> {
     descriptor: pg_sys::TableScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
     columns: &'a Columns,
+    batch: Batch,
     /// The blocks that a gentle scan has not asked for yet.
     to_ask_for: Range<u32>,
 }
@@ -97,6 +99,7 @@ impl<'a> HeapScan<'a> {
                 descriptor,
                 slot: pg_sys::table_slot_create(raw, std::ptr::null_mut()),
                 columns,
+                batch: Batch::new(c"pg_attest heap scan"),
                 to_ask_for: 0..0,
             }
         }
@@ -133,13 +136,15 @@ impl<'a> HeapScan<'a> {
         }
     }
 
-    /// The row at that place.
-    pub fn row(&self) -> Fields<'_> {
+    /// Calls `f` with the row at that place.
+    pub fn row<R>(&mut self, f: impl FnOnce(Fields<'_>) -> R) -> R {
         // SAFETY: the slot holds the row that `next` found.
-        unsafe {
+        let row = unsafe {
             pg_sys::slot_getsomeattrs_int(self.slot, self.columns.last());
-            self.columns.read(Row::of_slot(self.slot))
-        }
+            Row::of_slot(self.slot)
+        };
+        let columns = self.columns;
+        self.batch.run(|| f(columns.read(row)))
     }
 }
 

@@ -1,15 +1,12 @@
 //! Reading rows of our own tables in the order of a btree index, without an executor.
 
 use super::columns::{Columns, Fields};
-use super::memory::Context;
+use super::memory::Batch;
 use super::relation::{OpenRelation, RelationRef, lock};
 use super::slot::{Row, clear};
 use super::snapshot::Snapshot;
 use super::unwinding;
 use pgrx::pg_sys;
-
-/// The rows of a batch share a memory context for what is detoasted and printed of them; it is reset this often.
-const ROWS_PER_RESET: u32 = 64;
 
 /// A condition on the index's next column: they are given in the index's order.
 #[derive(Clone, Copy)]
@@ -84,8 +81,7 @@ pub struct IndexScan<'a> {
     slot: *mut pg_sys::TupleTableSlot,
     direction: pg_sys::ScanDirection::Type,
     columns: &'a Columns,
-    batch: Context,
-    rows: u32,
+    batch: Batch,
 }
 
 impl<'a> IndexScan<'a> {
@@ -142,8 +138,7 @@ impl<'a> IndexScan<'a> {
                     Order::Descending => pg_sys::ScanDirection::BackwardScanDirection,
                 },
                 columns,
-                batch: Context::short_lived(c"pg_attest index scan"),
-                rows: 0,
+                batch: Batch::new(c"pg_attest index scan"),
             }
         }
     }
@@ -151,10 +146,6 @@ impl<'a> IndexScan<'a> {
     /// Calls `f` with the next row; None at the end.
     pub fn next<R>(&mut self, f: impl FnOnce(Fields<'_>) -> R) -> Option<R> {
         pgrx::check_for_interrupts!();
-        self.rows += 1;
-        if self.rows.is_multiple_of(ROWS_PER_RESET) {
-            self.batch.reset();
-        }
         // SAFETY: an open scan and its slot.
         let row = unsafe {
             if !pg_sys::index_getnext_slot(self.descriptor, self.direction, self.slot) {

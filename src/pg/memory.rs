@@ -73,6 +73,31 @@ impl Drop for Context {
     }
 }
 
+/// The rows of a scan share a context for what is detoasted and printed of them.
+pub struct Batch {
+    context: Context,
+    rows: u32,
+}
+
+impl Batch {
+    pub fn new(name: &'static std::ffi::CStr) -> Self {
+        Self {
+            context: Context::short_lived(name),
+            rows: 0,
+        }
+    }
+
+    /// Runs `f`, which reads the next row. Now and then what earlier rows took is freed before.
+    pub fn run<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        const ROWS_PER_RESET: u32 = 64;
+        self.rows += 1;
+        if self.rows.is_multiple_of(ROWS_PER_RESET) {
+            self.context.reset();
+        }
+        self.context.run(f)
+    }
+}
+
 /// Restores the previous current context.
 pub struct Entered<'a> {
     previous: pg_sys::MemoryContext,

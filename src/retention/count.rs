@@ -6,16 +6,12 @@ use crate::error::Result;
 use crate::pg::columns::{Columns, Expected, Fields, column};
 use crate::pg::context_source::to_utf8;
 use crate::pg::heap_scan::HeapScan;
-use crate::pg::memory::Context;
 use crate::pg::relation::{OpenRelation, lock};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{catalog, time};
 use pgrx::pg_sys;
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
-
-/// Rows that are read before what they took is given back.
-const ROWS_PER_RESET: usize = 1_024;
 
 /// What of an event decides its group, and its time.
 const COLUMNS: [Expected; 7] = [
@@ -74,26 +70,19 @@ pub fn groups(partition: &Partition) -> Result<String> {
     let mut scan = HeapScan::gentle(table.relation(), &snapshot, &columns)?;
     let mut counts: HashMap<Vec<u8>, (Group, Count)> = HashMap::new();
     let mut key = Vec::new();
-    // A category can be compressed.
-    let mut memory = Context::short_lived(c"pg_attest count");
-    let mut rows: usize = 0;
     while scan.next().is_some() {
-        rows += 1;
-        if rows.is_multiple_of(ROWS_PER_RESET) {
-            memory.reset();
-        }
-        let _memory = memory.enter();
-        let row = scan.row();
-        let is_old = row.int8(0).unwrap_or_default() <= floor;
-        write_key(&row, is_old, &mut key);
-        let at = row.int8(1).unwrap_or_default();
-        if let Some((_, count)) = counts.get_mut(&key) {
-            count.add(1, at, at);
-        } else {
-            let mut count = Count::default();
-            count.add(1, at, at);
-            counts.insert(key.clone(), (Group::of(&row, is_old), count));
-        }
+        scan.row(|row| {
+            let is_old = row.int8(0).unwrap_or_default() <= floor;
+            write_key(&row, is_old, &mut key);
+            let at = row.int8(1).unwrap_or_default();
+            if let Some((_, count)) = counts.get_mut(&key) {
+                count.add(1, at, at);
+            } else {
+                let mut count = Count::default();
+                count.add(1, at, at);
+                counts.insert(key.clone(), (Group::of(&row, is_old), count));
+            }
+        });
     }
     // Of a table there is one for each operation.
     let mut groups: HashMap<Group, Count> = HashMap::new();

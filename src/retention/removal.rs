@@ -85,7 +85,7 @@ pub fn check_complete(partition: &Partition, gone: &mut [i64], stays: &mut [i64]
     let mut scan = HeapScan::gentle(table.relation(), &snapshot, &columns)?;
     let mut found = 0;
     while scan.next().is_some() {
-        let id = scan.row().int8(0).unwrap_or_default();
+        let id = scan.row(|row| row.int8(0)).unwrap_or_default();
         if gone.binary_search(&id).is_err() && stays.binary_search(&id).is_err() {
             return Err(AttestError::new(
                 SqlState::ERRCODE_DATA_CORRUPTED,

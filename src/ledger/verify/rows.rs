@@ -119,12 +119,13 @@ pub fn find_hidden(job: &Job, work: &Work, report: &mut Report) {
         let mut scan = partition.table.heap_scan(&work.snapshot, blocks);
         while let Some(place) = scan.next() {
             if led_to.binary_search(&place.number()).is_err() {
-                let row = scan.row();
-                let detail = format!(
-                    "the primary key of its partition does not lead to this row; {}",
-                    describe(&row)
-                );
-                wrong(row.int8(at::EVENT_ID), detail);
+                scan.row(|row| {
+                    let detail = format!(
+                        "the primary key of its partition does not lead to this row; {}",
+                        describe(&row)
+                    );
+                    wrong(row.int8(at::EVENT_ID), detail);
+                });
             }
         }
     }
