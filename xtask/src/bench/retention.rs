@@ -42,14 +42,8 @@ const DATABASE: &str = "retention";
 const ROWS: u32 = 50_000;
 const WRITERS: u32 = 4;
 const WRITTEN: i32 = 100_000;
-/// How long the writers write before the prune begins.
+/// How long the writers write alone, and as long beside a session that only computes.
 const ALONE: Duration = Duration::from_secs(30);
-/// What a session does that only computes: as long as the writers wrote alone.
-const COMPUTING: &str = "DO $$
-    DECLARE ends timestamptz := clock_timestamp() + '30 s';
-    BEGIN
-        LOOP EXIT WHEN clock_timestamp() > ends; END LOOP;
-    END $$";
 /// The month that goes as a whole, and the one that half goes; in months ago.
 const DUE: u32 = 3;
 const HALF_DUE: u32 = 2;
@@ -71,7 +65,14 @@ pub fn run(bench: &mut Bench, step: &mut Step, events: u32) -> Result<()> {
     let alone = Instant::now();
     std::thread::sleep(ALONE);
     let computing = Instant::now();
-    client.batch_execute(COMPUTING)?;
+    client.batch_execute(&format!(
+        "DO $$
+         DECLARE ends timestamptz := clock_timestamp() + '{} s';
+         BEGIN
+             LOOP EXIT WHEN clock_timestamp() > ends; END LOOP;
+         END $$",
+        ALONE.as_secs()
+    ))?;
     let dropping = Instant::now();
     client.batch_execute("DROP TABLE plain")?;
     bench.server.calm()?;

@@ -83,12 +83,13 @@ impl Server {
     /// for long after they count as written.
     pub fn calm(&self) -> Result<()> {
         const CALM: Duration = Duration::from_secs(10);
+        const MOST: Duration = Duration::from_mins(3);
         const SLOW: Duration = Duration::from_millis(30);
         let path = self.cluster.data().join("calm");
         let file = std::fs::File::create(&path)?;
         let begun = Instant::now();
         let mut since = begun;
-        while since.elapsed() < CALM && begun.elapsed() < 18 * CALM {
+        while since.elapsed() < CALM && begun.elapsed() < MOST {
             interrupt::check()?;
             let started = Instant::now();
             file.write_all_at(&[0; 8192], 0)?;
